@@ -1,0 +1,37 @@
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint bench clean
+
+help:  ## this list
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
+
+setup: $(STAMP)  ## the environment alone, in .venv/
+
+$(STAMP): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Evenkeel needs Python 3.11 or newer: make PYTHON=/path/to/python3.11")'
+	@echo "==> creating .venv ($$($(PYTHON) --version))"
+	@$(PYTHON) -m venv .venv
+	@echo "==> installing the pinned packages"
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --progress-bar on --require-hashes -r requirements.lock | sed -u -n 's/^\(Collecting\|Downloading\|Installing\|Successfully\) /    &/p'
+	@test -x $(BIN)/pytest || { echo "installing the packages failed: run '$(BIN)/python -m pip install --require-hashes -r requirements.lock' to see why" >&2; exit 1; }
+	@$(BIN)/python -m pip install --disable-pip-version-check --no-input --quiet --no-deps --no-build-isolation -e .
+	@touch $(STAMP)
+	@echo "==> ready: $(BIN)/collector, $(BIN)/analyzer"
+
+demo: setup  ## QuestDB, exchange simulator, collector, verification and one analysis, on this machine
+	@$(BIN)/collector demo $(ARGS)
+
+lint: setup
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+
+test: lint  ## lint, types, and the tests against a real QuestDB
+	@$(BIN)/pytest $(ARGS)
+
+bench: setup  ## the figures: prints them and writes bench.json
+	@$(BIN)/python -m tests.bench $(ARGS)
+
+clean:  ## the environment and everything recorded here
+	rm -rf .venv var build dist

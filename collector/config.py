@@ -1,0 +1,276 @@
+"""Configuration: a TOML file, overridden key by key from `EVENKEEL_…` environment variables, checked as a whole.
+
+`EVENKEEL_JOURNAL_MAX_BYTES=1GiB` sets `[journal] max_bytes`; `EVENKEEL_FEEDS_0_SYMBOLS=BTCUSDT,ETHUSDT` sets a key of the
+first `[[feeds]]`. Secrets (`questdb.user`, `questdb.password`) come from the environment only, or from the file named
+by `…_FILE`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import msgspec
+
+DEFAULT_FILE = Path("evenkeel.toml")
+ANALYZER_SECTIONS = frozenset({"analyzer"})
+"""Sections of the same file that the other program owns and checks."""
+CHANNELS = ("trades", "orderbook", "liquidations", "tickers")
+SECRETS = frozenset({"user", "password"})
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names file, key and remedy."""
+
+
+class Duration(float):
+    """Seconds, written "500ms", "30s", "5m", "2h", "7d"."""
+
+    UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+    @classmethod
+    def parse(cls, text: str) -> Duration:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
+        if match is None:
+            raise ValueError(f'"{text}" is not a duration; write for example "500ms", "30s", "5m", "2h" or "7d"')
+        return cls(float(match[1]) * cls.UNITS[match[2]])
+
+
+class Size(int):
+    """Bytes, written "64MiB", "10GiB"."""
+
+    UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+
+    @classmethod
+    def parse(cls, text: str) -> Size:
+        match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(B|KiB|MiB|GiB|TiB)", text)
+        if match is None:
+            raise ValueError(f'"{text}" is not a size; write for example "512MiB" or "10GiB"')
+        return cls(float(match[1]) * cls.UNITS[match[2]])
+
+
+class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    url: str = "managed"
+    pg: str = ""
+    data: str = "var/questdb"
+    """Managed server only: its folder."""
+    http_port: int = 9000
+    """Managed server only; 0 takes any free port."""
+    pg_port: int = 8812
+    memory: Size = Size(512 << 20)
+    """Managed server only: the JVM's heap."""
+    user: str = ""
+    password: str = ""
+
+    def __post_init__(self) -> None:
+        if self.url == "managed":
+            return
+        parts = urlsplit(self.url)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f'url "{self.url}" must be "managed", "http://host:port" or "https://host:port"')
+        if parts.username or parts.password:
+            raise ValueError("url must not hold a password; set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE")
+
+
+class JournalConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    path: str = "var/journal"
+    max_bytes: Size = Size(10 << 30)
+    fsync_interval: Duration = Duration(0.5)
+    segment_bytes: Size = Size(64 << 20)
+    retain: Duration = Duration(300)
+    """Acknowledged segments stay this long…"""
+    retain_bytes: Size = Size(1 << 30)
+    """…or until there are this many bytes of them."""
+
+    def __post_init__(self) -> None:
+        if self.segment_bytes < 1 << 16:
+            raise ValueError("segment_bytes must be at least 64KiB")
+        if self.max_bytes < 2 * self.segment_bytes:
+            raise ValueError("max_bytes must be at least twice segment_bytes")
+        if not 0.01 <= self.fsync_interval <= 60:
+            raise ValueError('fsync_interval must be between "10ms" and "60s"')
+
+
+class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    exchange: str
+    market: str
+    symbols: list[str]
+    channels: list[str] = msgspec.field(default_factory=lambda: list(CHANNELS))
+    book_depth: int = 50
+    book_interval: Duration = Duration(0.1)
+    ws_url: str = ""
+    rest_url: str = ""
+    silence: Duration = Duration(30)
+    """A connection that brings nothing for this long is replaced."""
+
+    def __post_init__(self) -> None:
+        if not self.symbols:
+            raise ValueError("symbols is empty; name at least one")
+        if len(set(self.symbols)) != len(self.symbols):
+            raise ValueError("symbols names one of them twice")
+        for symbol in self.symbols:
+            if not symbol or not symbol.isprintable() or len(symbol) > 64:
+                raise ValueError(f"symbol {symbol!r} must be 1 to 64 printable characters")
+        if not self.channels or len(set(self.channels)) != len(self.channels):
+            raise ValueError("channels must name each channel once, at least one")
+        for channel in self.channels:
+            if channel not in CHANNELS:
+                raise ValueError(f'unknown channel "{channel}"; there are {", ".join(CHANNELS)}')
+        if not 1 <= self.book_depth <= 1000:
+            raise ValueError("book_depth must be between 1 and 1000")
+        if self.silence < 1:
+            raise ValueError('silence must be at least "1s"')
+        check_url(self.ws_url, "ws_url", "wss", "ws")
+        check_url(self.rest_url, "rest_url", "https", "http")
+
+
+class HttpConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    listen: str = "127.0.0.1:8099"
+    """host:port of /health and /metrics; empty: none. Port 0 takes any free one."""
+
+    def __post_init__(self) -> None:
+        if self.listen and not re.fullmatch(r"(.+):(\d{1,5})", self.listen):
+            raise ValueError(f'listen "{self.listen}" must be "host:port", or "" for none')
+
+
+class RetentionConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """How long each table keeps its rows (QuestDB's TTL): "0d" for ever, else whole days (or hours for trades, orderbook)."""
+
+    trades: Duration = Duration(0)
+    orderbook: Duration = Duration(0)
+    liquidations: Duration = Duration(0)
+    tickers: Duration = Duration(0)
+    gaps: Duration = Duration(0)
+    feed_events: Duration = Duration(0)
+    collector_stats: Duration = Duration(0)
+    signals: Duration = Duration(0)
+    analysis_runs: Duration = Duration(0)
+    alerts: Duration = Duration(0)
+    bars: Duration = Duration(0)
+    """All materialized views."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            unit, word = (3600, "hours") if name in ("trades", "orderbook") else (86400, "days")
+            if getattr(self, name) % unit:
+                raise ValueError(f'{name} must be whole {word}, for example "30d"')
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    questdb: QuestDBConfig = QuestDBConfig()
+    journal: JournalConfig = JournalConfig()
+    feeds: list[FeedConfig] = msgspec.field(default_factory=list)
+    http: HttpConfig = HttpConfig()
+    retention: RetentionConfig = RetentionConfig()
+
+
+def check_url(url: str, key: str, secure: str, plain: str) -> None:
+    """TLS everywhere but on loopback."""
+    if not url:
+        return
+    parts = urlsplit(url)
+    if parts.scheme == secure and parts.hostname:
+        return
+    if parts.scheme == plain and parts.hostname in ("127.0.0.1", "localhost", "::1"):
+        return
+    raise ValueError(
+        f'{key} "{url}" is refused: use {secure}:// ({plain}:// only to loopback: 127.0.0.1, localhost or [::1])'
+    )
+
+
+def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check the configuration.
+
+    `file` None takes EVENKEEL_CONFIG, else `evenkeel.toml` where it exists, else the defaults (which record nothing).
+
+    Raises ConfigError.
+    """
+    environ = os.environ if environ is None else environ
+    path = Path(file) if file else Path(environ["EVENKEEL_CONFIG"]) if environ.get("EVENKEEL_CONFIG") else None
+    if path is None and DEFAULT_FILE.exists():
+        path = DEFAULT_FILE
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(f"{path}: can't be read ({error.strerror}); name a readable file with --config") from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from error
+    source = str(path) if path else "configuration"
+    for key in SECRETS & data.get("questdb", {}).keys() if isinstance(data.get("questdb"), dict) else ():
+        raise ConfigError(
+            f"{source}: key questdb.{key}: secrets don't belong in this file; set EVENKEEL_QUESTDB_{key.upper()} "
+            f"or EVENKEEL_QUESTDB_{key.upper()}_FILE"
+        )
+    _overlay(data, environ)
+    data = {key: value for key, value in data.items() if key not in ANALYZER_SECTIONS}
+    try:
+        return msgspec.convert(data, Config, dec_hook=_decode)
+    except msgspec.ValidationError as error:
+        raise ConfigError(_explain(source, str(error))) from error
+
+
+def _decode(kind: type, value: Any) -> Any:
+    if kind in (Duration, Size):
+        if not isinstance(value, str):
+            raise ValueError(f'{value!r} must be a text with a unit, for example "{"500ms" if kind is Duration else "10GiB"}"')
+        return kind.parse(value)  # type: ignore[attr-defined]
+    raise NotImplementedError(kind)
+
+
+def _explain(source: str, message: str) -> str:
+    text, _, where = message.partition(" - at `")
+    key = where.rstrip("`").removeprefix("$").removeprefix(".") or "(top level)"
+    unknown = re.search(r"unknown field `(.+?)`", text)
+    if unknown:
+        key = unknown[1] if key == "(top level)" else f"{key}.{unknown[1]}"
+        return f"{source}: key {key}: unknown; remove it or correct its spelling (docs/configuration.md lists the keys)"
+    return f"{source}: key {key}: {text}; correct it"
+
+
+def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
+    """Lay EVENKEEL_SECTION_KEY variables over `data`."""
+    for section, kind in (
+        ("questdb", QuestDBConfig),
+        ("journal", JournalConfig),
+        ("http", HttpConfig),
+        ("retention", RetentionConfig),
+    ):
+        for field in msgspec.structs.fields(kind):
+            value = _variable(f"EVENKEEL_{section}_{field.name}".upper(), environ)
+            if value is not None:
+                table = data.setdefault(section, {})
+                if isinstance(table, dict):
+                    table[field.name] = int(value) if field.type is int and value.isdigit() else value
+    feeds = data.get("feeds", [])
+    indices = {int(m[1]) for name in environ if (m := re.match(r"EVENKEEL_FEEDS_(\d+)_", name))}
+    for index in sorted(indices):
+        if not isinstance(feeds, list) or index > len(feeds):
+            raise ConfigError(f"environment: EVENKEEL_FEEDS_{index}_…: there is no feed {index}; number feeds from 0 without holes")
+        if index == len(feeds):
+            feeds.append({})
+        for field in msgspec.structs.fields(FeedConfig):
+            value = _variable(f"EVENKEEL_FEEDS_{index}_{field.name}".upper(), environ)
+            if value is not None:
+                feeds[index][field.name] = (
+                    [item.strip() for item in value.split(",") if item.strip()]
+                    if field.name in ("symbols", "channels")
+                    else int(value) if field.type is int and value.isdigit() else value
+                )
+        data["feeds"] = feeds
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str | None:
+    file = environ.get(f"{name}_FILE")
+    if file is None:
+        return environ.get(name)
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise ConfigError(f"environment: {name}_FILE: {file} can't be read ({error.strerror}); correct the path") from error

@@ -1,0 +1,123 @@
+"""What an exchange module provides: URLs, and one pure decoder a connection. No I/O and no clock here."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import msgspec
+
+from collector.config import FeedConfig
+from collector.rows import Row
+
+Stream = tuple[str, str]
+"""(channel, symbol): the unit of subscription, of silence and of gaps."""
+
+
+class Send(msgspec.Struct, frozen=True, gc=False):
+    """A frame that the feed must send."""
+
+    text: str
+
+
+class Subscribed(msgspec.Struct, frozen=True, gc=False):
+    """The venue has acknowledged one stream."""
+
+    channel: str
+    symbol: str
+
+
+class Rejected(msgspec.Struct, frozen=True, gc=False):
+    """The venue has refused one stream, finally."""
+
+    channel: str
+    symbol: str
+    reason: str
+
+
+class Broken(msgspec.Struct, frozen=True, gc=False):
+    """A sequence rule was broken: nothing of the stream is whole from `from_ts` until `Resynced`."""
+
+    channel: str
+    symbol: str
+    from_ts: int
+    """µs; the last event known to be good."""
+    cause: str
+    missing: int | None = None
+
+
+class Resynced(msgspec.Struct, frozen=True, gc=False):
+    """The stream is whole again from `ts` on."""
+
+    channel: str
+    symbol: str
+    ts: int
+
+
+class Notice(msgspec.Struct, frozen=True, gc=False):
+    """Something worth a `feed_events` row."""
+
+    event: str
+    detail: str
+    channel: str = ""
+    symbol: str = ""
+
+
+Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice
+
+
+class BadMessage(ValueError):
+    """A message that can't be understood; the feed counts it, keeps it and goes on."""
+
+
+class Decoder(Protocol):
+    """The state of one connection. Made when it opens, discarded when it closes."""
+
+    streams: Sequence[Stream]
+    last_push_us: int
+    """Newest event time seen on this connection (µs); 0 before any."""
+
+    def subscribe(self) -> list[str]:
+        """The frames to send after connecting, within the venue's limits."""
+
+    def decode(self, raw: bytes, recv_us: int) -> Sequence[Item]:
+        """One message in, what it means out. Raises BadMessage."""
+
+    def flush(self, recv_us: int) -> Sequence[Item]:
+        """Books whose interval has ended without a newer update. Called a few times an interval."""
+
+    def drain(self) -> Sequence[Item]:
+        """Everything that is held back, at the end of the connection."""
+
+    def last_ts(self, stream: Stream) -> int:
+        """Event time (µs) of the newest row of the stream; 0 before any."""
+
+
+class Exchange(Protocol):
+    """One venue."""
+
+    name: str
+    markets: frozenset[str]
+    ping_interval: float
+    """Seconds between application pings."""
+
+    def ws_url(self, market: str) -> str: ...
+
+    def rest_url(self, market: str) -> str: ...
+
+    def channels(self, market: str) -> frozenset[str]:
+        """What the venue has for that market."""
+
+    def plan(self, feed: FeedConfig) -> list[list[Stream]]:
+        """The streams of each connection, within the venue's limits."""
+
+    def decoder(self, feed: FeedConfig, streams: Sequence[Stream]) -> Decoder: ...
+
+    def ping(self) -> str:
+        """The application ping to send every `ping_interval`."""
+
+    def instruments_path(self, market: str, cursor: str) -> str:
+        """Path and query of the REST page that lists the market's symbols."""
+
+    def instruments(self, body: bytes) -> tuple[set[str], str]:
+        """Symbols of one such page, and the cursor of the next ("" at the end). Raises BadMessage."""

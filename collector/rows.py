@@ -1,0 +1,141 @@
+"""The typed rows that every exchange is reduced to. One class a table; `sql/` declares the same columns.
+
+Times are integers of microseconds since the epoch, UTC: `ts` is the exchange's event time, `recv_ts` the moment
+the bytes arrived. Prices are in quote units, quantities in base units.
+"""
+
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+Levels = npt.NDArray[np.float64]
+
+
+class Trade(msgspec.Struct, frozen=True, gc=False):
+    """One fill as published."""
+
+    ts: int
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    side: str | None
+    """Side of the taker: "buy", "sell", or None where the venue does not say."""
+    price: float
+    qty: float
+    trade_id: str
+
+
+class BookSnapshot(msgspec.Struct, frozen=True, gc=False):
+    """The best levels of one book after one update."""
+
+    ts: int
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    bids: Levels
+    """float64, shape (2, levels): row 0 prices, row 1 sizes; best first."""
+    asks: Levels
+    seq: int
+    """The update id that the venue's sequence rule runs on."""
+
+
+class Liquidation(msgspec.Struct, frozen=True, gc=False):
+    """One forced order."""
+
+    ts: int
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    side: str
+    """Side of the forced order: "sell" closed a long, "buy" closed a short."""
+    price: float
+    qty: float
+    liq_id: str
+    """The same for a resend of the same event."""
+
+
+class Ticker(msgspec.Struct, frozen=True, gc=False):
+    """The merged state of an instrument; None where the venue has not (yet) said."""
+
+    ts: int
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    last: float | None = None
+    mark: float | None = None
+    index: float | None = None
+    funding_rate: float | None = None
+    """Per funding interval, as a fraction (0.0001 = 1 bp)."""
+    next_funding_ts: int | None = None
+    open_interest: float | None = None
+    """As the venue counts it (one side or both), in base units where the venue gives them."""
+    bid: float | None = None
+    ask: float | None = None
+
+
+class FeedEvent(msgspec.Struct, frozen=True, gc=False):
+    """Something that happened to a stream or a process: connected, subscribed, disconnected, …"""
+
+    ts: int
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    channel: str
+    event: str
+    detail: str = ""
+
+
+class Gap(msgspec.Struct, frozen=True, gc=False):
+    """A declared hole in one stream. Written open (`to_ts` None) and again, under the same key, when it ends."""
+
+    from_ts: int
+    to_ts: int | None
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    channel: str
+    cause: str
+    missing: int | None = None
+    """How many messages are missing, where a sequence tells; else None."""
+    repaired: bool = False
+
+
+class CollectorStats(msgspec.Struct, frozen=True, gc=False):
+    """One process's own figures, every 10 s. Counters run from the start of the process."""
+
+    ts: int
+    process: str
+    """host:pid, unique among running collectors."""
+    rss: int
+    """bytes"""
+    swap: int
+    """bytes"""
+    cpu: float
+    """CPU seconds, user + system."""
+    threads: int
+    fds: int
+    messages: int
+    rows: int
+    bad_messages: int
+    gaps: int
+    reconnects: int
+    journal_bytes: int
+    """bytes on disk"""
+    journal_pending_bytes: int
+    """bytes in the journal that QuestDB has not acknowledged"""
+    lag_ms: float
+    """age of the oldest row that QuestDB has not acknowledged"""
+    loop_lag_ms: float
+    """worst delay of the event loop in the last 10 s"""
+    dead_letters: int
+
+
+Row = Trade | BookSnapshot | Liquidation | Ticker | FeedEvent | Gap | CollectorStats
