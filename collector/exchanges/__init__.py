@@ -1,3 +1,10 @@
 """The venues. Add one here, and nowhere else outside its own module."""
 
 from __future__ import annotations
+
+from collector.exchanges.base import Exchange
+from collector.exchanges.bybit import Bybit
+
+EXCHANGES: dict[str, Exchange] = {
+    "bybit": Bybit(),
+}

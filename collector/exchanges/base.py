@@ -63,11 +63,17 @@ class Notice(msgspec.Struct, frozen=True, gc=False):
     symbol: str = ""
 
 
-Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice
+class Bad(msgspec.Struct, frozen=True, gc=False):
+    """This message, or a part of it, can't be understood: the feed counts it, keeps it aside and goes on."""
+
+    reason: str
 
 
-class BadMessage(ValueError):
-    """A message that can't be understood; the feed counts it, keeps it and goes on."""
+Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice | Bad
+
+
+class BadAnswerError(ValueError):
+    """An answer of the venue that can't be understood."""
 
 
 class Decoder(Protocol):
@@ -81,7 +87,7 @@ class Decoder(Protocol):
         """The frames to send after connecting, within the venue's limits."""
 
     def decode(self, raw: bytes, recv_us: int) -> Sequence[Item]:
-        """One message in, what it means out. Raises BadMessage."""
+        """One message in, what it means out. Never raises for what a venue may send: see `Bad`."""
 
     def flush(self, recv_us: int) -> Sequence[Item]:
         """Books whose interval has ended without a newer update. Called a few times an interval."""
@@ -90,7 +96,10 @@ class Decoder(Protocol):
         """Everything that is held back, at the end of the connection."""
 
     def last_ts(self, stream: Stream) -> int:
-        """Event time (µs) of the newest row of the stream; 0 before any."""
+        """Event time (µs) of the newest message of the stream; 0 before any."""
+
+    def stalled(self, recv_us: int) -> str:
+        """Why the connection can't become whole by itself (an ack or a snapshot is overdue), else ""."""
 
 
 class Exchange(Protocol):
@@ -120,4 +129,4 @@ class Exchange(Protocol):
         """Path and query of the REST page that lists the market's symbols."""
 
     def instruments(self, body: bytes) -> tuple[set[str], str]:
-        """Symbols of one such page, and the cursor of the next ("" at the end). Raises BadMessage."""
+        """Symbols of one such page, and the cursor of the next ("" at the end). Raises BadAnswerError."""

@@ -1,0 +1,157 @@
+"""Rows → InfluxDB line protocol, version 2 (binary doubles and arrays), by QuestDB's own client."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable
+from typing import Any
+
+from questdb import Buffer, TimestampMicros
+
+from collector.rows import (
+    BookSnapshot,
+    CollectorStats,
+    FeedEvent,
+    Gap,
+    Liquidation,
+    Row,
+    Ticker,
+    Trade,
+)
+
+Batch = tuple[bytes, array[int]]
+"""Encoded rows, and the length in bytes of each."""
+
+
+class RowEncoder:
+    """Collects encoded rows until they are taken. What bounds it is its user, by `size`."""
+
+    def __init__(self) -> None:
+        self._buffer = Buffer(protocol_version=2)
+        self._ends = array("I")
+        self._encoders: dict[type, Callable[[Any], None]] = {
+            Trade: self._trade,
+            BookSnapshot: self._book,
+            Liquidation: self._liquidation,
+            Ticker: self._ticker,
+            FeedEvent: self._event,
+            Gap: self._gap,
+            CollectorStats: self._stats,
+        }
+
+    def add(self, row: Row) -> int:
+        """Append one row; the size of the whole in bytes.
+
+        Raises questdb.IngressError or OverflowError for a value that the protocol can't carry; nothing is kept of it."""
+        self._encoders[type(row)](row)
+        size = len(self._buffer)
+        self._ends.append(size)
+        return size
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def take(self) -> Batch:
+        """The rows collected; the encoder is empty afterwards."""
+        data, ends = bytes(self._buffer), self._ends
+        self._buffer.clear()
+        self._ends = array("I")
+        return data, ends
+
+    def _trade(self, row: Trade) -> None:
+        self._buffer.row(
+            "trades",
+            symbols={"exchange": row.exchange, "market": row.market, "symbol": row.symbol, "side": row.side},
+            columns={
+                "recv_ts": TimestampMicros(row.recv_ts),
+                "price": row.price,
+                "qty": row.qty,
+                "trade_id": row.trade_id,
+            },
+            at=TimestampMicros(row.ts),
+        )
+
+    def _book(self, row: BookSnapshot) -> None:
+        self._buffer.row(
+            "orderbook",
+            symbols={"exchange": row.exchange, "market": row.market, "symbol": row.symbol},
+            columns={
+                "recv_ts": TimestampMicros(row.recv_ts),
+                "bids": row.bids,
+                "asks": row.asks,
+                "seq": row.seq,
+            },
+            at=TimestampMicros(row.ts),
+        )
+
+    def _liquidation(self, row: Liquidation) -> None:
+        self._buffer.row(
+            "liquidations",
+            symbols={"exchange": row.exchange, "market": row.market, "symbol": row.symbol, "side": row.side},
+            columns={
+                "recv_ts": TimestampMicros(row.recv_ts),
+                "price": row.price,
+                "qty": row.qty,
+                "liq_id": row.liq_id,
+            },
+            at=TimestampMicros(row.ts),
+        )
+
+    def _ticker(self, row: Ticker) -> None:
+        funding_ts = None if row.next_funding_ts is None else TimestampMicros(row.next_funding_ts)
+        self._buffer.row(
+            "tickers",
+            symbols={"exchange": row.exchange, "market": row.market, "symbol": row.symbol},
+            columns={
+                "recv_ts": TimestampMicros(row.recv_ts),
+                "last": row.last,
+                "mark": row.mark,
+                "index": row.index,
+                "funding_rate": row.funding_rate,
+                "next_funding_ts": funding_ts,
+                "open_interest": row.open_interest,
+                "bid": row.bid,
+                "ask": row.ask,
+            },
+            at=TimestampMicros(row.ts),
+        )
+
+    def _event(self, row: FeedEvent) -> None:
+        self._buffer.row(
+            "feed_events",
+            symbols={
+                "exchange": row.exchange,
+                "market": row.market,
+                "symbol": row.symbol or None,
+                "channel": row.channel or None,
+                "event": row.event,
+            },
+            columns={"recv_ts": TimestampMicros(row.recv_ts), "detail": row.detail},
+            at=TimestampMicros(row.ts),
+        )
+
+    def _gap(self, row: Gap) -> None:
+        self._buffer.row(
+            "gaps",
+            symbols={
+                "exchange": row.exchange,
+                "market": row.market,
+                "symbol": row.symbol,
+                "channel": row.channel,
+                "cause": row.cause,
+            },
+            columns={
+                "recv_ts": TimestampMicros(row.recv_ts),
+                "from_ts": TimestampMicros(row.from_ts),
+                "to_ts": None if row.to_ts is None else TimestampMicros(row.to_ts),
+                "missing": row.missing,
+                "repaired": row.repaired,
+            },
+            at=TimestampMicros(row.from_ts),
+        )
+
+    def _stats(self, row: CollectorStats) -> None:
+        columns = {name: getattr(row, name) for name in row.__struct_fields__ if name not in ("ts", "process")}
+        self._buffer.row(
+            "collector_stats", symbols={"process": row.process}, columns=columns, at=TimestampMicros(row.ts)
+        )

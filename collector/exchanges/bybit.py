@@ -1,0 +1,463 @@
+"""Bybit v5 public streams: linear, inverse, spot.
+
+Sources: bybit-exchange/docs v5 `websocket/public/*` (trade, orderbook, all-liquidation, ticker). Sizes are base coin on
+linear and spot, USD on inverse. Order book deltas: `u` rises by one a message; the documentation promises that for the
+full book only and recordings of levels 50 and 200 confirm it. Any other step is taken as a break and resynchronised,
+which is right under both readings. Level 1 is snapshot-only and is re-sent, with the same `u`, after 3 s without a change.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Sequence
+from typing import Any
+from urllib.parse import quote
+
+import msgspec
+
+from collector.books import SampledBook
+from collector.config import FeedConfig
+from collector.exchanges.base import (
+    Bad,
+    BadAnswerError,
+    Broken,
+    Item,
+    Notice,
+    Rejected,
+    Resynced,
+    Send,
+    Stream,
+    Subscribed,
+)
+from collector.rows import Liquidation, Ticker, Trade
+
+INFINITY = float("inf")
+BOOK_DEPTHS = (1, 50, 200, 1000)
+ARGS_PER_REQUEST = 10
+"""A limit of spot; kept on all markets, so that a rejected batch is small."""
+ARGS_CHARACTERS = 21_000
+"""Of all `args` on one connection."""
+OVERDUE_US = 10_000_000
+TOPICS = {
+    "trades": "publicTrade",
+    "orderbook": "orderbook",
+    "liquidations": "allLiquidation",
+    "tickers": "tickers",
+}
+TAKER = {"Buy": "buy", "Sell": "sell"}
+FORCED = {"Buy": "sell", "Sell": "buy"}
+"""`S` of a liquidation is the position's side: a liquidated long ("Buy") is closed by a sell order."""
+TICKER_FIELDS = {
+    "lastPrice": "last",
+    "markPrice": "mark",
+    "indexPrice": "index",
+    "usdIndexPrice": "index",
+    "fundingRate": "funding_rate",
+    "openInterest": "open_interest",
+    "bid1Price": "bid",
+    "ask1Price": "ask",
+}
+
+
+class TradeItem(msgspec.Struct, gc=False):
+    T: int
+    S: str
+    v: float
+    p: float
+    i: str
+
+
+class TradeMessage(msgspec.Struct, gc=False):
+    topic: str
+    ts: int
+    data: list[TradeItem]
+
+
+class BookData(msgspec.Struct, gc=False):
+    b: list[tuple[float, float]]
+    a: list[tuple[float, float]]
+    u: int
+
+
+class BookMessage(msgspec.Struct, gc=False):
+    topic: str
+    type: str
+    ts: int
+    data: BookData
+    cts: int = 0
+
+
+class LiquidationItem(msgspec.Struct, gc=False):
+    T: int
+    S: str
+    v: float
+    p: float
+
+
+class LiquidationMessage(msgspec.Struct, gc=False):
+    topic: str
+    ts: int
+    data: list[LiquidationItem]
+
+
+class TickerMessage(msgspec.Struct, gc=False):
+    topic: str
+    type: str
+    ts: int
+    data: dict[str, Any]
+
+
+class ControlMessage(msgspec.Struct, gc=False):
+    op: str = ""
+    success: bool | None = None
+    ret_msg: str = ""
+    req_id: str = ""
+    topic: str = ""
+
+
+class Topic:
+    """One subscribed topic: its state, and its way from a message to rows."""
+
+    message: type[msgspec.Struct]
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        self.channel, self.symbol = channel, symbol
+        self.where = (feed.exchange, feed.market, symbol)
+        self.name = f"{TOPICS[channel]}.{symbol}"
+        self.last_ts = 0
+        self.broken = False
+        self.resync = False
+        """Set when the venue must be asked for a new snapshot."""
+        self.waiting_since = 0
+        """Receive time (µs) since which something must come; 0: nothing is awaited."""
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self.message, strict=False).decode
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        """Append what the message means to `out`; return its push time (µs).
+
+        Raises msgspec.DecodeError, or ValueError for values that can't be."""
+        message = self._decode(raw)
+        if message.topic != self.name:
+            raise ValueError("the topic is not where it was found")
+        if self.broken and self.channel != "orderbook":
+            self.broken = False
+            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
+        self.take(message, recv_us, out)
+        return int(message.ts) * 1000
+
+    def take(self, message: Any, recv_us: int, out: list[Item]) -> None:
+        raise NotImplementedError
+
+    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
+        """A message of this topic could not be read: what it held is lost, and said to be."""
+        out.append(Bad(f"{self.name}: {reason}"))
+        if not self.broken:
+            self.broken = True
+            out.append(Broken(self.channel, self.symbol, self.last_ts or recv_us, "malformed_message"))
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        """Rows that are due although nothing new has come."""
+
+    def drain(self, out: list[Item]) -> None:
+        """Rows that are held back."""
+
+
+class Trades(Topic):
+    message = TradeMessage
+
+    def take(self, message: TradeMessage, recv_us: int, out: list[Item]) -> None:
+        exchange, market, symbol = self.where
+        for item in message.data:
+            side = TAKER.get(item.S)
+            if side is None or not (0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and item.T > 0):
+                self.fail(f"trade {item.i!r} has an impossible side, price, size or time", recv_us, out)
+                continue
+            ts = item.T * 1000
+            self.last_ts = ts
+            out.append(Trade(ts, recv_us, exchange, market, symbol, side, item.p, item.v, item.i))
+
+
+class Liquidations(Topic):
+    message = LiquidationMessage
+
+    def take(self, message: LiquidationMessage, recv_us: int, out: list[Item]) -> None:
+        exchange, market, symbol = self.where
+        seen: dict[str, int] = {}
+        for item in message.data:
+            side = FORCED.get(item.S)
+            if side is None or not (0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and item.T > 0):
+                self.fail("a liquidation has an impossible side, price, size or time", recv_us, out)
+                continue
+            self.last_ts = item.T * 1000
+            # The venue gives no id: content, and an ordinal for equal ones within a message, survive a resend.
+            content = f"{item.T}-{side}-{item.p!r}-{item.v!r}"
+            ordinal = seen[content] = seen.get(content, -1) + 1
+            liq_id = f"{content}-{ordinal}"
+            out.append(
+                Liquidation(self.last_ts, recv_us, exchange, market, symbol, side, item.p, item.v, liq_id)
+            )
+
+
+class Tickers(Topic):
+    message = TickerMessage
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol)
+        self._state: dict[str, Any] = {}
+
+    def take(self, message: TickerMessage, recv_us: int, out: list[Item]) -> None:
+        if message.type == "snapshot":
+            self._state = {}
+        elif not self._state:
+            return  # a delta of a state that was never sent: the snapshot is on its way
+        state = self._state
+        for field, text in message.data.items():
+            name = TICKER_FIELDS.get(field)
+            if name is not None:
+                value = float(text) if text not in ("", None) else None
+                if value is not None and not -INFINITY < value < INFINITY:
+                    raise ValueError(f"{field} is {text!r}")
+                state[name] = value
+            elif field == "nextFundingTime":
+                state["next_funding_ts"] = int(text) * 1000 if text not in ("", "0", None) else None
+        self.last_ts = message.ts * 1000
+        out.append(Ticker(self.last_ts, recv_us, *self.where, **state))
+
+
+class OrderBook(Topic):
+    message = BookMessage
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol)
+        limit = next(depth for depth in BOOK_DEPTHS if depth >= feed.book_depth)
+        self.name = f"orderbook.{limit}.{symbol}"
+        self._chained = limit > 1
+        self._book = SampledBook(self.where, limit, feed.book_depth, round(feed.book_interval * 1e6))
+        self._valid = False
+        self._seq = 0
+        self.flush, self.drain = self._book.flush, self._book.release  # type: ignore[method-assign]
+
+    def take(self, message: BookMessage, recv_us: int, out: list[Item]) -> None:
+        data, book = message.data, self._book
+        ts = (message.cts or message.ts) * 1000
+        for levels in (data.b, data.a):
+            for price, size in levels:
+                if not (0.0 < price < INFINITY and 0.0 <= size < INFINITY):
+                    raise ValueError(f"level {price!r} × {size!r} can't be")
+        if message.type == "snapshot" or data.u == 1:
+            if self._valid and data.u == self._seq != 1:
+                return  # level 1 repeats itself when nothing changes
+            book.release(out)
+            if self._valid and self._chained and data.u != self._seq + 1:
+                cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
+                missing = data.u - self._seq - 1 if data.u > self._seq else None
+                out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
+                self._valid = False
+            book.bids.replace(data.b)
+            book.asks.replace(data.a)
+            if not self._valid:
+                self._valid, self.broken, self.waiting_since = True, False, 0
+                out.append(Resynced(self.channel, self.symbol, ts))
+        elif message.type != "delta":
+            raise ValueError(f"type {message.type!r} is not known")
+        elif not self._valid:
+            return  # what follows a break is of no use before the next snapshot
+        elif data.u <= self._seq:
+            out.append(Notice("stale_update", f"u {data.u} after {self._seq}", self.channel, self.symbol))
+            return
+        elif data.u != self._seq + 1:
+            self._invalidate("sequence_gap", data.u - self._seq - 1, recv_us, out)
+            return
+        else:
+            book.before(ts, out)
+            book.bids.update(data.b)
+            book.asks.update(data.a)
+        self._seq, self.last_ts = data.u, ts
+        book.after(ts, recv_us, data.u, out)
+
+    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
+        out.append(Bad(f"{self.name}: {reason}"))
+        if self._valid:
+            self._invalidate("malformed_message", None, recv_us, out)
+
+    def _invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
+        self._book.release(out)
+        self._valid, self.broken, self.resync, self.waiting_since = False, True, True, recv_us
+        out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
+
+
+TOPIC_KINDS: dict[str, type[Topic]] = {
+    "trades": Trades,
+    "orderbook": OrderBook,
+    "liquidations": Liquidations,
+    "tickers": Tickers,
+}
+
+
+class BybitDecoder:
+    """One connection's topics, requests and acknowledgements."""
+
+    def __init__(self, feed: FeedConfig, streams: Sequence[Stream]) -> None:
+        self.streams = streams
+        self.last_push_us = 0
+        self._topics = [TOPIC_KINDS[channel](feed, channel, symbol) for channel, symbol in streams]
+        self._by_name = {topic.name.encode(): topic for topic in self._topics}
+        self._by_stream = dict(zip(streams, self._topics, strict=True))
+        self._books = [topic for topic in self._topics if topic.channel == "orderbook"]
+        self._ids = itertools.count(1)
+        self._requests: dict[str, tuple[str, list[Topic], int]] = {}
+        """req_id → (operation, topics, when): at most one a topic at a time."""
+        self._started = 0
+        self._control = msgspec.json.Decoder(ControlMessage).decode
+
+    def subscribe(self) -> list[str]:
+        return [
+            self._request("subscribe", self._topics[start : start + ARGS_PER_REQUEST], 0)
+            for start in range(0, len(self._topics), ARGS_PER_REQUEST)
+        ]
+
+    def _request(self, op: str, topics: list[Topic], recv_us: int) -> str:
+        req_id = str(next(self._ids))
+        self._requests[req_id] = (op, topics, recv_us)
+        return msgspec.json.encode({"req_id": req_id, "op": op, "args": [t.name for t in topics]}).decode()
+
+    def decode(self, raw: bytes, recv_us: int) -> Sequence[Item]:
+        out: list[Item] = []
+        # The order of the keys differs by product, so the topic is searched for and checked after decoding.
+        start = raw.find(b'"topic":"') + 9
+        topic = self._by_name.get(raw[start : raw.find(b'"', start)]) if start > 8 else None
+        if topic is None:
+            self._read_control(raw, recv_us, out)
+            return out
+        try:
+            push_us = topic.read(raw, recv_us, out)
+        except (msgspec.DecodeError, ValueError, TypeError, OverflowError) as error:
+            topic.fail(str(error), recv_us, out)
+        else:
+            if push_us > self.last_push_us:
+                self.last_push_us = push_us
+        if topic.resync:
+            topic.resync = False
+            out.append(Send(self._request("unsubscribe", [topic], recv_us)))
+        return out
+
+    def _read_control(self, raw: bytes, recv_us: int, out: list[Item]) -> None:
+        try:
+            message = self._control(raw)
+        except msgspec.DecodeError as error:
+            out.append(Bad(f"not a known message: {error}"))
+            return
+        topic = self._by_name.get(message.topic.encode())
+        if topic is not None:  # spelled with white space or escapes
+            canonical = msgspec.json.encode(msgspec.json.decode(raw))
+            if canonical != raw:
+                out.extend(self.decode(canonical, recv_us))
+            else:
+                topic.fail("the topic is not where it was found", recv_us, out)
+        elif message.topic:
+            out.append(Notice("unknown_topic", message.topic[:200]))
+        elif message.ret_msg == "pong" or message.op in ("pong", "ping"):
+            pass
+        elif message.req_id in self._requests:
+            self._acknowledge(message, recv_us, out)
+        elif message.success is False:
+            out.append(Notice("refused", f"{message.op}: {message.ret_msg[:200]}"))
+        elif message.op in ("subscribe", "unsubscribe") and self._requests:
+            # Acks in the order of the requests, where the venue leaves out the id.
+            message.req_id = next(iter(self._requests))
+            self._acknowledge(message, recv_us, out)
+        else:
+            out.append(Bad("neither data nor an answer"))
+
+    def _acknowledge(self, message: ControlMessage, recv_us: int, out: list[Item]) -> None:
+        op, topics, _ = self._requests.pop(message.req_id)
+        if op == "unsubscribe":
+            # Also when refused: the topic may be gone already, and a subscribe tells.
+            out.extend(Send(self._request("subscribe", [topic], recv_us)) for topic in topics)
+        elif message.success is not False:
+            for topic in topics:
+                out.append(Subscribed(topic.channel, topic.symbol))
+                if topic.channel == "orderbook" and not topic.last_ts:
+                    topic.waiting_since = recv_us
+        elif len(topics) > 1:  # one bad topic refuses the batch: ask for each alone
+            out.append(Notice("batch_refused", message.ret_msg[:200]))
+            out.extend(Send(self._request("subscribe", [topic], recv_us)) for topic in topics)
+        elif "already subscribed" in message.ret_msg:
+            out.append(Send(self._request("unsubscribe", topics, recv_us)))
+        else:
+            topics[0].waiting_since = 0
+            out.append(Rejected(topics[0].channel, topics[0].symbol, message.ret_msg[:200]))
+
+    def flush(self, recv_us: int) -> Sequence[Item]:
+        out: list[Item] = []
+        for book in self._books:
+            book.flush(recv_us, out)
+        return out
+
+    def drain(self) -> Sequence[Item]:
+        out: list[Item] = []
+        for topic in self._topics:
+            topic.drain(out)
+        return out
+
+    def last_ts(self, stream: Stream) -> int:
+        return self._by_stream[stream].last_ts
+
+    def stalled(self, recv_us: int) -> str:
+        self._started = self._started or recv_us
+        for op, topics, since in self._requests.values():
+            if recv_us - (since or self._started) > OVERDUE_US:
+                return f"no answer to {op} of {topics[0].name} and {len(topics) - 1} more"
+        for topic in self._books:
+            if topic.waiting_since and recv_us - topic.waiting_since > OVERDUE_US:
+                return f"no snapshot of {topic.name}"
+        return ""
+
+
+class Bybit:
+    """https://bybit-exchange.github.io/docs/v5/intro"""
+
+    name = "bybit"
+    markets = frozenset({"linear", "inverse", "spot"})
+    ping_interval = 20.0
+
+    def ws_url(self, market: str) -> str:
+        return f"wss://stream.bybit.com/v5/public/{market}"
+
+    def rest_url(self, market: str) -> str:
+        return "https://api.bybit.com"
+
+    def channels(self, market: str) -> frozenset[str]:
+        return frozenset(TOPICS) - ({"liquidations"} if market == "spot" else set())
+
+    def plan(self, feed: FeedConfig) -> list[list[Stream]]:
+        connections: list[list[Stream]] = [[]]
+        characters = 0
+        for channel, symbol in itertools.product(feed.channels, feed.symbols):
+            length = len(TOPICS[channel]) + len(symbol) + 10
+            if characters + length > ARGS_CHARACTERS:
+                connections.append([])
+                characters = 0
+            connections[-1].append((channel, symbol))
+            characters += length
+        return connections
+
+    def decoder(self, feed: FeedConfig, streams: Sequence[Stream]) -> BybitDecoder:
+        return BybitDecoder(feed, streams)
+
+    def ping(self) -> str:
+        return '{"req_id":"ping","op":"ping"}'
+
+    def instruments_path(self, market: str, cursor: str) -> str:
+        page = f"&cursor={quote(cursor)}" if cursor else ""
+        return f"/v5/market/instruments-info?category={market}&limit=1000{page}"
+
+    def instruments(self, body: bytes) -> tuple[set[str], str]:
+        try:
+            answer = msgspec.json.decode(body)
+            if answer["retCode"] != 0:
+                raise BadAnswerError(f"retCode {answer['retCode']}: {answer.get('retMsg')}")
+            result = answer["result"]
+            return {str(item["symbol"]) for item in result["list"]}, str(result.get("nextPageCursor") or "")
+        except (msgspec.DecodeError, KeyError, TypeError) as error:
+            raise BadAnswerError(f"not an instruments answer: {error!r}") from error
