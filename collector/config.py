@@ -12,7 +12,7 @@ import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -31,20 +31,22 @@ class ConfigError(Exception):
 class Duration(float):
     """Seconds, written "500ms", "30s", "5m", "2h", "7d"."""
 
-    UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+    UNITS: ClassVar = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
     @classmethod
     def parse(cls, text: str) -> Duration:
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
         if match is None:
-            raise ValueError(f'"{text}" is not a duration; write for example "500ms", "30s", "5m", "2h" or "7d"')
+            raise ValueError(
+                f'"{text}" is not a duration; write for example "500ms", "30s", "5m", "2h" or "7d"'
+            )
         return cls(float(match[1]) * cls.UNITS[match[2]])
 
 
 class Size(int):
     """Bytes, written "64MiB", "10GiB"."""
 
-    UNITS = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
+    UNITS: ClassVar = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}
 
     @classmethod
     def parse(cls, text: str) -> Size:
@@ -74,7 +76,9 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise ValueError(f'url "{self.url}" must be "managed", "http://host:port" or "https://host:port"')
         if parts.username or parts.password:
-            raise ValueError("url must not hold a password; set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE")
+            raise ValueError(
+                "url must not hold a password; set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE"
+            )
 
 
 class JournalConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -139,7 +143,7 @@ class HttpConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
 
 
 class RetentionConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
-    """How long each table keeps its rows (QuestDB's TTL): "0d" for ever, else whole days (or hours for trades, orderbook)."""
+    """How long each table keeps its rows (QuestDB's TTL): "0d" for ever, else whole days (trades, orderbook: hours)."""
 
     trades: Duration = Duration(0)
     orderbook: Duration = Duration(0)
@@ -191,7 +195,9 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> C
     Raises ConfigError.
     """
     environ = os.environ if environ is None else environ
-    path = Path(file) if file else Path(environ["EVENKEEL_CONFIG"]) if environ.get("EVENKEEL_CONFIG") else None
+    path = (
+        Path(file) if file else Path(environ["EVENKEEL_CONFIG"]) if environ.get("EVENKEEL_CONFIG") else None
+    )
     if path is None and DEFAULT_FILE.exists():
         path = DEFAULT_FILE
     data: dict[str, Any] = {}
@@ -199,7 +205,9 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> C
         try:
             data = tomllib.loads(path.read_text(encoding="utf-8"))
         except OSError as error:
-            raise ConfigError(f"{path}: can't be read ({error.strerror}); name a readable file with --config") from error
+            raise ConfigError(
+                f"{path}: can't be read ({error.strerror}); name a readable file with --config"
+            ) from error
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from error
     source = str(path) if path else "configuration"
@@ -219,8 +227,10 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> C
 def _decode(kind: type, value: Any) -> Any:
     if kind in (Duration, Size):
         if not isinstance(value, str):
-            raise ValueError(f'{value!r} must be a text with a unit, for example "{"500ms" if kind is Duration else "10GiB"}"')
-        return kind.parse(value)  # type: ignore[attr-defined]
+            raise ValueError(
+                f'{value!r} must be a text with a unit, for example "{"500ms" if kind is Duration else "10GiB"}"'
+            )
+        return kind.parse(value)
     raise NotImplementedError(kind)
 
 
@@ -252,7 +262,9 @@ def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
     indices = {int(m[1]) for name in environ if (m := re.match(r"EVENKEEL_FEEDS_(\d+)_", name))}
     for index in sorted(indices):
         if not isinstance(feeds, list) or index > len(feeds):
-            raise ConfigError(f"environment: EVENKEEL_FEEDS_{index}_…: there is no feed {index}; number feeds from 0 without holes")
+            raise ConfigError(
+                f"environment: EVENKEEL_FEEDS_{index}_…: there is no feed {index}; number feeds from 0 without holes"
+            )
         if index == len(feeds):
             feeds.append({})
         for field in msgspec.structs.fields(FeedConfig):
@@ -261,7 +273,9 @@ def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
                 feeds[index][field.name] = (
                     [item.strip() for item in value.split(",") if item.strip()]
                     if field.name in ("symbols", "channels")
-                    else int(value) if field.type is int and value.isdigit() else value
+                    else int(value)
+                    if field.type is int and value.isdigit()
+                    else value
                 )
         data["feeds"] = feeds
 
@@ -273,4 +287,6 @@ def _variable(name: str, environ: Mapping[str, str]) -> str | None:
     try:
         return Path(file).read_text(encoding="utf-8").rstrip("\n")
     except OSError as error:
-        raise ConfigError(f"environment: {name}_FILE: {file} can't be read ({error.strerror}); correct the path") from error
+        raise ConfigError(
+            f"environment: {name}_FILE: {file} can't be read ({error.strerror}); correct the path"
+        ) from error

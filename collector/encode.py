@@ -6,7 +6,7 @@ from array import array
 from collections.abc import Callable
 from typing import Any
 
-from questdb import Buffer, TimestampMicros
+from questdb import Protocol, QuestDBError, Sender, TimestampMicros
 
 from collector.rows import (
     BookSnapshot,
@@ -20,14 +20,19 @@ from collector.rows import (
 )
 
 Batch = tuple[bytes, array[int]]
-"""Encoded rows, and the length in bytes of each."""
+"""Encoded rows, and the offset (bytes) at which each ends."""
+ENCODE_ERRORS = (QuestDBError, ValueError, OverflowError, TypeError)
+"""What a value raises that line protocol can't carry."""
 
 
 class RowEncoder:
     """Collects encoded rows until they are taken. What bounds it is its user, by `size`."""
 
     def __init__(self) -> None:
-        self._buffer = Buffer(protocol_version=2)
+        # Only a sender hands out buffers. With the version fixed it opens no connection, and it never sends.
+        self._sender = Sender(Protocol.Http, "127.0.0.1", 9000, protocol_version=2)
+        self._sender.establish()
+        self._buffer = self._sender.new_buffer()
         self._ends = array("I")
         self._encoders: dict[type, Callable[[Any], None]] = {
             Trade: self._trade,
@@ -42,7 +47,7 @@ class RowEncoder:
     def add(self, row: Row) -> int:
         """Append one row; the size of the whole in bytes.
 
-        Raises questdb.IngressError or OverflowError for a value that the protocol can't carry; nothing is kept of it."""
+        Raises one of ENCODE_ERRORS for a value that the protocol can't carry; nothing is kept of it."""
         self._encoders[type(row)](row)
         size = len(self._buffer)
         self._ends.append(size)
@@ -151,7 +156,9 @@ class RowEncoder:
         )
 
     def _stats(self, row: CollectorStats) -> None:
-        columns = {name: getattr(row, name) for name in row.__struct_fields__ if name not in ("ts", "process")}
+        columns = {
+            name: getattr(row, name) for name in row.__struct_fields__ if name not in ("ts", "process")
+        }
         self._buffer.row(
             "collector_stats", symbols={"process": row.process}, columns=columns, at=TimestampMicros(row.ts)
         )

@@ -1,0 +1,66 @@
+"""/health (JSON: live, ready, why not) and /metrics (Prometheus), on a thread of their own."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import msgspec
+from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from collector.errors import OperatorError
+from collector.metrics import Metrics, MetricsCollector
+
+Health = Callable[[], dict[str, Any]]
+
+
+class HealthServer:
+    """Serves until closed. Raises OperatorError when the address can't be had."""
+
+    def __init__(self, listen: str, metrics: Metrics, health: Health) -> None:
+        registry = CollectorRegistry()
+        registry.register(MetricsCollector(metrics))
+        for collector in (ProcessCollector, PlatformCollector, GCCollector):
+            collector(registry=registry)
+
+        class Handler(BaseHTTPRequestHandler):
+            timeout = 5
+
+            def do_GET(self) -> None:  # noqa: N802 - the library's name
+                if self.path == "/health":
+                    state = health()
+                    self._answer(
+                        200 if state["ready"] else 503, "application/json", msgspec.json.encode(state)
+                    )
+                elif self.path == "/metrics":
+                    self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
+                else:
+                    self._answer(404, "text/plain", b"/health or /metrics\n")
+
+            def _answer(self, status: int, kind: str, body: bytes) -> None:
+                self.send_response(status)
+                self.send_header("Content-Type", kind)
+                self.send_header("Content-Length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
+                """Scrapes are not worth a line."""
+
+        host, _, port = listen.rpartition(":")
+        try:
+            self._server = ThreadingHTTPServer((host.strip("[]"), int(port)), Handler)
+        except OSError as error:
+            raise OperatorError(
+                f'http.listen {listen}: can\'t be bound ({error.strerror}); choose another port, or "" for none'
+            ) from error
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()

@@ -1,0 +1,186 @@
+"""The journal: every row is on disk here before it is sent anywhere.
+
+The event loop encodes rows into a batch and hands the batch to one writer thread, which appends it to the current segment,
+calls fsync at an interval, and publishes how far the file may be read. Memory is bounded by `MAX_QUEUED`: above it the
+feeds stop reading their sockets. Disk is bounded by the quota: near it rows are shed, cheapest kind first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import queue
+import threading
+import time
+from array import array
+from collections.abc import Callable
+
+import structlog
+
+from collector.config import JournalConfig
+from collector.encode import RowEncoder
+from collector.metrics import Metrics
+from collector.rows import BookSnapshot, Liquidation, Row, Ticker, Trade
+from collector.segment import SEGMENT_HEADER, encode_record
+from collector.store import JournalStore
+
+log = structlog.get_logger()
+
+BATCH_BYTES = 256 << 10
+MAX_QUEUED = 32 << 20
+"""Bytes waiting for the writer above which reading stops; it goes on below half of it."""
+SHED_ORDER: tuple[tuple[float, frozenset[type]], ...] = (
+    (0.98, frozenset({BookSnapshot, Ticker, Trade, Liquidation})),
+    (0.90, frozenset({BookSnapshot, Ticker})),
+    (0.80, frozenset({BookSnapshot})),
+)
+"""Fill of the quota from which the kinds are shed. `gaps` and `feed_events` are always written."""
+RETRY_SECONDS = 1.0
+
+_Item = tuple[bytes, array[int], int, bytes | None]
+
+
+class Journal:
+    """The writing side. All methods are for the event loop's thread."""
+
+    def __init__(
+        self,
+        config: JournalConfig,
+        store: JournalStore,
+        metrics: Metrics,
+        state: Callable[[], bytes],
+        on_pressure: Callable[[bool], None],
+    ) -> None:
+        """`state()` gives what a restart must know (see state.py); `on_pressure(True)` asks the feeds to stop reading,
+        `on_pressure(False)`, called from the writer's thread, to go on."""
+        self.shedding: frozenset[type] = frozenset()
+        """Kinds of rows that must not be added now."""
+        self._config, self._store, self._metrics = config, store, metrics
+        self._state, self._on_pressure = state, on_pressure
+        self._encoder = RowEncoder()
+        self._recv_us = 0
+        self._state_due = 0.0
+        self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
+        self._queued = 0
+        self._paused = False
+        self._lock = threading.Lock()
+        self._give_up_at: float | None = None
+        self._writer = threading.Thread(target=self._write_all, name="journal", daemon=True)
+        metrics.gauges["journal_queue_bytes"] = (
+            "Bytes waiting for the journal's writer",
+            lambda: self._queued,
+        )
+        metrics.gauges["journal_bytes"] = ("Bytes of the journal on disk", store.total_bytes)
+        metrics.gauges["journal_pending_bytes"] = (
+            "Bytes that QuestDB has not acknowledged",
+            store.pending_bytes,
+        )
+
+    def start(self) -> None:
+        self._store.begin_segment(SEGMENT_HEADER)
+        self._writer.start()
+
+    def add(self, row: Row, recv_us: int) -> None:
+        """Append one row. Raises one of encode.ENCODE_ERRORS for a row that can't be encoded."""
+        self._recv_us = recv_us
+        if self._encoder.add(row) >= BATCH_BYTES:
+            self.seal()
+
+    def seal(self) -> None:
+        """Hand what was added to the writer. Called at least every few milliseconds."""
+        if not len(self._encoder):
+            return
+        state = None
+        now = time.monotonic()
+        if now >= self._state_due:
+            state, self._state_due = self._state(), now + self._config.fsync_interval
+        data, ends = self._encoder.take()
+        self._queue.put((data, ends, self._recv_us, state))
+        with self._lock:
+            self._queued += len(data)
+            pause = self._queued > MAX_QUEUED and not self._paused
+            self._paused = self._paused or pause
+        if pause:
+            self._on_pressure(True)
+
+    def close(self, timeout: float) -> bool:
+        """Write all that was added, with the state as it is now. False when the disk did not take it in time."""
+        self._state_due = 0.0
+        self.seal()
+        self._queue.put((b"", array("I"), 0, self._state()))
+        self._give_up_at = time.monotonic() + timeout
+        self._queue.put(None)
+        self._writer.join(timeout + 2 * RETRY_SECONDS)
+        return not self._writer.is_alive() and not self._queued
+
+    def _write_all(self) -> None:
+        interval = self._config.fsync_interval
+        synced, dirty, state = time.monotonic(), False, None
+        while True:
+            try:
+                item = self._queue.get(timeout=interval if dirty or state else None)
+            except queue.Empty:
+                item = (b"", array("I"), 0, None)
+            if item is not None:
+                data, ends, recv_us, newer = item
+                if data:
+                    if not self._write(data, ends, recv_us):
+                        return
+                    dirty = True
+                state = newer or state
+            if item is None or time.monotonic() - synced >= interval:
+                self._sync(dirty, state)
+                synced, dirty, state = time.monotonic(), False, None
+            if item is None:
+                return
+
+    def _write(self, data: bytes, ends: array[int], recv_us: int) -> bool:
+        record = encode_record(data, ends, recv_us)
+        while True:
+            try:
+                if self._store.size() >= self._config.segment_bytes:
+                    self._store.sync()
+                    self._store.begin_segment(SEGMENT_HEADER)
+                self._store.append(record)
+                break
+            except OSError as error:
+                # What is queued is bounded, so waiting is safe: reading stops, and the gap that follows is declared.
+                remedy = (
+                    "free space on the journal's disk"
+                    if error.errno == errno.ENOSPC
+                    else "check the journal's disk"
+                )
+                log.error(
+                    "journal write failed, retrying", path=self._config.path, cause=str(error), remedy=remedy
+                )
+                if self._give_up_at is not None and time.monotonic() > self._give_up_at:
+                    return False
+                time.sleep(RETRY_SECONDS)
+        with self._lock:
+            self._queued -= len(data)
+            resume = self._paused and self._queued < MAX_QUEUED // 2
+            self._paused = self._paused and not resume
+        if resume:
+            self._on_pressure(False)
+        self._update_shedding()
+        return True
+
+    def _update_shedding(self) -> None:
+        fill = self._store.pending_bytes() / self._config.max_bytes
+        for threshold, kinds in SHED_ORDER:
+            # Once shed, a kind stays out until the fill is 5 % lower, so that gaps are few and long.
+            if fill >= threshold or (kinds <= self.shedding and fill >= threshold - 0.05):
+                self.shedding = kinds
+                return
+        self.shedding = frozenset()
+
+    def _sync(self, dirty: bool, state: bytes | None) -> None:
+        try:
+            if dirty:
+                self._store.sync()
+            if state is not None:
+                self._store.save("state.json", state)
+        except OSError as error:
+            log.error(
+                "journal fsync failed, retrying", path=self._config.path, cause=os.strerror(error.errno or 0)
+            )

@@ -1,0 +1,67 @@
+"""The process's own figures: plain counters that the data path increments, read by /metrics and `collector_stats`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+
+@dataclass(slots=True)
+class Metrics:
+    """Counters run from the start of the process; gauges are read when asked for."""
+
+    messages: int = 0
+    bad_messages: int = 0
+    rows: dict[str, int] = field(default_factory=dict)
+    """By table, written to the journal."""
+    shed: dict[str, int] = field(default_factory=dict)
+    """By table, given up because the journal's quota was near; each interval is a row in `gaps`."""
+    gaps: int = 0
+    connects: int = 0
+    reconnects: int = 0
+    posts: int = 0
+    posted_rows: int = 0
+    posted_bytes: int = 0
+    post_failures: int = 0
+    dead_letters: int = 0
+    damaged_bytes: int = 0
+    shipped_recv_us: int = 0
+    """Time of receipt of the newest row that QuestDB has acknowledged."""
+    gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
+    """Name → (help, reader): the fill of every bounded buffer among them."""
+
+
+class MetricsCollector(Collector):
+    """Prometheus' view of `Metrics`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+
+    def collect(self) -> Iterator[Metric]:
+        for name, text in (
+            ("messages", "Messages received"),
+            ("bad_messages", "Messages, or parts of them, that could not be read"),
+            ("gaps", "Gaps opened"),
+            ("connects", "Connections opened"),
+            ("reconnects", "Connections lost and opened again"),
+            ("posts", "Batches that QuestDB acknowledged"),
+            ("posted_rows", "Rows that QuestDB acknowledged"),
+            ("posted_bytes", "Bytes that QuestDB acknowledged"),
+            ("post_failures", "Attempts to post that failed"),
+            ("dead_letters", "Rows and messages put aside"),
+            ("damaged_bytes", "Bytes of the journal found damaged"),
+        ):
+            yield CounterMetricFamily(f"evenkeel_{name}", text, value=getattr(self._metrics, name))
+        for name, text, by_table in (
+            ("rows", "Rows written to the journal", self._metrics.rows),
+            ("shed", "Rows given up because the journal's quota was near", self._metrics.shed),
+        ):
+            family = CounterMetricFamily(f"evenkeel_{name}", text, labels=["table"])
+            for table, value in by_table.items():
+                family.add_metric([table], value)
+            yield family
+        for name, (text, read) in self._metrics.gauges.items():
+            yield GaugeMetricFamily(f"evenkeel_{name}", text, value=read())

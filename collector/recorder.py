@@ -1,0 +1,164 @@
+"""What a connection's items mean: rows to the journal, breaks to the gap tracker, frames back to the venue."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import structlog
+
+from collector.config import FeedConfig
+from collector.deadletters import DeadLetters
+from collector.encode import ENCODE_ERRORS
+from collector.exchanges.base import (
+    Bad,
+    Broken,
+    Item,
+    Notice,
+    Rejected,
+    Resynced,
+    Send,
+    Stream,
+    Subscribed,
+)
+from collector.gaps import GapTracker
+from collector.journal import Journal
+from collector.metrics import Metrics
+from collector.rows import BookSnapshot, FeedEvent, Gap, Liquidation, Row, Ticker, Trade
+
+log = structlog.get_logger()
+
+CHANNEL_OF: dict[type, str] = {
+    Trade: "trades",
+    BookSnapshot: "orderbook",
+    Liquidation: "liquidations",
+    Ticker: "tickers",
+}
+TABLE_OF: dict[type, str] = {**CHANNEL_OF, FeedEvent: "feed_events", Gap: "gaps"}
+
+
+class Recorder:
+    """One connection's way into the journal. It outlives reconnects; decoders do not."""
+
+    def __init__(self, feed: FeedConfig, journal: Journal, dead: DeadLetters, metrics: Metrics) -> None:
+        self.feed = feed
+        self.gaps = GapTracker(feed.exchange, feed.market, self._gap)
+        self._journal, self._dead, self._metrics = journal, dead, metrics
+        self._shed: set[Stream] = set()
+        self._recv_us = 0
+        self._raw = b""
+        self._send: Callable[[str], None] = lambda _: None
+        self._handlers: dict[type, Callable[[Any], None]] = {
+            **dict.fromkeys(CHANNEL_OF, self._row),
+            Send: lambda item: self._send(item.text),
+            Subscribed: self._subscribed,
+            Rejected: self._rejected,
+            Broken: self._broken,
+            Resynced: self._resynced,
+            Notice: self._notice,
+            Bad: self._bad,
+        }
+
+    def on_send(self, send: Callable[[str], None]) -> None:
+        """Where frames for the venue go, for the present connection."""
+        self._send = send
+
+    def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"") -> None:
+        """Handle what one message (`raw`) meant."""
+        self._recv_us, self._raw = recv_us, raw
+        handlers = self._handlers
+        for item in items:
+            handlers[type(item)](item)
+
+    def event(self, event: str, recv_us: int, channel: str = "", symbol: str = "", detail: str = "") -> None:
+        """A `feed_events` row."""
+        feed = self.feed
+        self._store(
+            FeedEvent(recv_us, recv_us, feed.exchange, feed.market, symbol, channel, event, detail), recv_us
+        )
+
+    def _row(self, row: Trade | BookSnapshot | Liquidation | Ticker) -> None:
+        kind = type(row)
+        if kind in self._journal.shedding:
+            self._shed_row(row, CHANNEL_OF[kind])
+            return
+        if self._shed:
+            self._end_shedding(row, CHANNEL_OF[kind])
+        self._store(row, self._recv_us)
+
+    def _store(self, row: Row, recv_us: int) -> None:
+        table = TABLE_OF[type(row)]
+        try:
+            self._journal.add(row, recv_us)
+        except ENCODE_ERRORS as error:
+            self._metrics.bad_messages += 1
+            self._dead.add(
+                "messages", f"{self.feed.exchange}/{self.feed.market}", f"{table}: {error}", self._raw
+            )
+            if isinstance(row, Trade | BookSnapshot | Liquidation | Ticker):
+                stream = (CHANNEL_OF[type(row)], row.symbol)
+                self.gaps.broken(stream, min(row.ts, recv_us), "unstorable_value", 1, recv_us)
+                self.gaps.resynced(stream, row.ts, recv_us)
+            return
+        rows = self._metrics.rows
+        rows[table] = rows.get(table, 0) + 1
+
+    def _shed_row(self, row: Trade | BookSnapshot | Liquidation | Ticker, channel: str) -> None:
+        stream = (channel, row.symbol)
+        self._metrics.shed[channel] = self._metrics.shed.get(channel, 0) + 1
+        if stream not in self._shed:
+            self._shed.add(stream)
+            self.gaps.broken(stream, row.ts, "journal_quota", None, self._recv_us)
+            log.error(
+                "journal near its quota, rows are given up",
+                exchange=row.exchange,
+                symbol=row.symbol,
+                channel=channel,
+                remedy="bring QuestDB back, or raise journal.max_bytes",
+            )
+
+    def _end_shedding(self, row: Trade | BookSnapshot | Liquidation | Ticker, channel: str) -> None:
+        stream = (channel, row.symbol)
+        if stream in self._shed:
+            self._shed.discard(stream)
+            self.gaps.resynced(stream, row.ts, self._recv_us)
+
+    def _gap(self, gap: Gap) -> None:
+        if gap.to_ts is None:
+            self._metrics.gaps += 1
+            log.warning("gap", exchange=gap.exchange, symbol=gap.symbol, channel=gap.channel, cause=gap.cause)
+        self._store(gap, gap.recv_ts)
+
+    def _subscribed(self, item: Subscribed) -> None:
+        self.event("subscribed", self._recv_us, item.channel, item.symbol)
+        if item.channel == "orderbook":
+            self.gaps.begun.add((item.channel, item.symbol))  # whole only from its snapshot on
+        else:
+            self.gaps.subscribed((item.channel, item.symbol), self._recv_us)
+
+    def _rejected(self, item: Rejected) -> None:
+        stream = (item.channel, item.symbol)
+        log.error(
+            "subscription refused",
+            exchange=self.feed.exchange,
+            market=self.feed.market,
+            symbol=item.symbol,
+            channel=item.channel,
+            cause=item.reason,
+            remedy="correct the feed's symbols; the others go on",
+        )
+        self.event("rejected", self._recv_us, item.channel, item.symbol, item.reason)
+        self.gaps.broken(stream, self._recv_us, "rejected", None, self._recv_us)
+
+    def _broken(self, item: Broken) -> None:
+        self.gaps.broken((item.channel, item.symbol), item.from_ts, item.cause, item.missing, self._recv_us)
+
+    def _resynced(self, item: Resynced) -> None:
+        self.gaps.resynced((item.channel, item.symbol), item.ts, self._recv_us)
+
+    def _notice(self, item: Notice) -> None:
+        self.event(item.event, self._recv_us, item.channel, item.symbol, item.detail)
+
+    def _bad(self, item: Bad) -> None:
+        self._metrics.bad_messages += 1
+        self._dead.add("messages", f"{self.feed.exchange}/{self.feed.market}", item.reason, self._raw)

@@ -1,0 +1,196 @@
+"""The reading side of the journal: records in order to the sink, the cursor after the acknowledgement and never before."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import structlog
+
+from collector.backoff import backoff
+from collector.config import JournalConfig
+from collector.deadletters import DeadLetters
+from collector.metrics import Metrics
+from collector.segment import Damage, Record, read_records
+from collector.sink import RefusedError, Sink, UnavailableError
+from collector.store import Cursor, JournalStore
+
+log = structlog.get_logger()
+
+POST_BYTES = 2 << 20
+"""A post holds at most this, and at least one record."""
+POST_INTERVAL = 0.1
+"""Seconds between posts while there is less than a full one to send."""
+RETRY_FIRST, RETRY_CAP = 0.1, 10.0
+TRIM_SECONDS = 5.0
+
+
+class Shipper(threading.Thread):
+    """A thread of its own, so that a slow database never slows the sockets."""
+
+    def __init__(
+        self, config: JournalConfig, store: JournalStore, sink: Sink, dead: DeadLetters, metrics: Metrics
+    ) -> None:
+        super().__init__(name="shipper", daemon=True)
+        self._config, self._store, self._sink, self._dead, self._metrics = config, store, sink, dead, metrics
+        self._stop_at: float | None = None
+        self._wake = threading.Event()
+        self._file: BinaryIO | None = None
+        self._file_segment = 0
+        self.pending_since_us = 0
+        """Time of receipt (µs) of the batch that is being posted; 0: none."""
+        self.unavailable = ""
+        """Why QuestDB takes nothing just now, else ""."""
+
+    def stop(self, timeout: float) -> bool:
+        """Post what the journal holds, for at most `timeout` seconds. True when all of it was acknowledged."""
+        self._stop_at = time.monotonic() + timeout
+        self._wake.set()
+        self.join(timeout + 5)
+        return self._drained()
+
+    def run(self) -> None:
+        trim_at = 0.0
+        while True:
+            started = time.monotonic()
+            records, cursor = self._read()
+            if records:
+                if not self._deliver(records):
+                    break
+                self._metrics.shipped_recv_us = records[-1].recv_us
+            if cursor != self._store.cursor:
+                self._acknowledge(cursor)
+            if started >= trim_at:
+                self._store.trim(self._config.retain, self._config.retain_bytes)
+                trim_at = started + TRIM_SECONDS
+            if self._stop_at is not None and (self._drained() or time.monotonic() > self._stop_at):
+                break
+            if sum(len(record.data) for record in records) < POST_BYTES // 2:
+                self._wait_for_more(started + POST_INTERVAL - time.monotonic())
+        if self._file is not None:
+            self._file.close()
+        self._sink.close()
+
+    def _drained(self) -> bool:
+        cursor = self._store.cursor
+        size, following = self._store.readable(cursor.segment)
+        return following is None and cursor.offset >= size
+
+    def _wait_for_more(self, pause: float) -> None:
+        if self._stop_at is None:
+            self._wake.wait(max(pause, 0.0))
+            with self._store.grown:
+                if self._drained() and not self._wake.is_set():
+                    self._store.grown.wait(0.5)
+
+    def _read(self) -> tuple[list[Record], Cursor]:
+        """The next records, at most POST_BYTES, and the cursor after them."""
+        records: list[Record] = []
+        size = 0
+        cursor = self._store.cursor
+        end, following = self._store.readable(cursor.segment)
+        if cursor.offset >= end and following is not None:
+            cursor = Cursor(following, 0)
+            end, _ = self._store.readable(following)
+        for after, item in self._records(cursor, end):
+            if isinstance(item, Damage):
+                self._quarantine(cursor.segment, item)
+            else:
+                records.append(item)
+                size += len(item.data)
+            cursor = Cursor(cursor.segment, after)
+            if size >= POST_BYTES:
+                break
+        return records, cursor
+
+    def _records(self, cursor: Cursor, end: int) -> Iterator[tuple[int, Record | Damage]]:
+        if cursor.offset >= end:
+            return
+        if self._file is None or self._file_segment != cursor.segment:
+            if self._file is not None:
+                self._file.close()
+            self._file = self._store.path(cursor.segment).open("rb")
+            self._file_segment = cursor.segment
+        yield from read_records(self._file, cursor.offset, end)
+
+    def _quarantine(self, segment: int, damage: Damage) -> None:
+        path: Path = self._store.path(segment)
+        log.error(
+            "journal damaged, the bytes are put aside",
+            file=path.name,
+            offset=damage.offset,
+            bytes=damage.end - damage.offset,
+        )
+        self._metrics.damaged_bytes += damage.end - damage.offset
+        assert self._file is not None
+        self._file.seek(damage.offset)
+        data = self._file.read(min(damage.end - damage.offset, 16 << 20))
+        self._dead.add("damaged", f"{path.name}@{damage.offset}", "checksum or framing is wrong", data)
+
+    def _acknowledge(self, cursor: Cursor) -> None:
+        try:
+            self._store.acknowledge(cursor)
+        except OSError as error:
+            # Harmless for the data: after a restart the rows are sent again and deduplicated.
+            self._store.cursor = cursor
+            log.error(
+                "journal cursor not saved", cause=error.strerror, remedy="free space on the journal's disk"
+            )
+
+    def _deliver(self, records: list[Record]) -> bool:
+        """Post the records; isolate and put aside rows that QuestDB refuses. False when stopped before the end."""
+        self.pending_since_us = records[0].recv_us
+        try:
+            delivered = self._post(
+                b"".join(record.data for record in records), sum(len(r.ends) for r in records)
+            )
+        except RefusedError:
+            delivered = all(self._bisect(record, 0, len(record.ends)) for record in records)
+        self.pending_since_us = 0
+        return delivered
+
+    def _bisect(self, record: Record, first: int, last: int) -> bool:
+        data = record.rows(first, last)
+        try:
+            return self._post(data, last - first)
+        except RefusedError as error:
+            if last - first == 1:
+                log.error("row refused by QuestDB, put aside", cause=str(error))
+                self._dead.add("rows", "questdb", str(error), data)
+                return True
+        middle = (first + last) // 2
+        return self._bisect(record, first, middle) and self._bisect(record, middle, last)
+
+    def _post(self, data: bytes, rows: int) -> bool:
+        """Post until it is acknowledged. False when stopped before. Raises RefusedError."""
+        delays = backoff(RETRY_FIRST, RETRY_CAP)
+        while True:
+            try:
+                self._sink.post(data)
+            except UnavailableError as error:
+                self._metrics.post_failures += 1
+                if str(error) != self.unavailable:
+                    log.warning(
+                        "QuestDB takes no rows, retrying",
+                        cause=str(error),
+                        remedy=error.remedy or "none needed",
+                    )
+                self.unavailable = str(error)
+                delay = max(next(delays), error.retry_after)
+            else:
+                if self.unavailable:
+                    log.info("QuestDB takes rows again")
+                self.unavailable = ""
+                self._metrics.posts += 1
+                self._metrics.posted_rows += rows
+                self._metrics.posted_bytes += len(data)
+                return True
+            if self._stop_at is None:
+                self._wake.wait(delay)
+            elif time.monotonic() > self._stop_at:
+                return False
+            else:
+                time.sleep(min(delay, 0.5))

@@ -1,0 +1,86 @@
+"""Where batches go: line protocol over HTTP to QuestDB. One function decides what every failure means."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import httpx
+import msgspec
+
+from collector import __version__
+
+
+class UnavailableError(Exception):
+    """Not now: the batch is to be kept and posted again. `remedy` is the operator's next step, "" where waiting cures it."""
+
+    def __init__(self, cause: str, remedy: str = "", retry_after: float = 0.0) -> None:
+        super().__init__(cause)
+        self.remedy, self.retry_after = remedy, retry_after
+
+
+class RefusedError(Exception):
+    """Never as it is: something in the batch can't be stored."""
+
+
+class Sink(Protocol):
+    def post(self, data: bytes) -> None:
+        """Store all rows or none. Raises UnavailableError or RefusedError."""
+
+    def close(self) -> None: ...
+
+
+class ServerError(msgspec.Struct):
+    message: str = ""
+    line: int | None = None
+
+
+SCHEMA_FAULTS = (
+    "table does not exist",
+    "column does not exist",
+    "creating new",
+    "auto-create",
+    "auto create",
+)
+"""In a refusal: the schema is behind, not the row wrong. Rows wait for the migration."""
+
+
+class QuestDBSink:
+    """POST /write. Acknowledged means in the server's write-ahead log."""
+
+    def __init__(self, url: str, user: str = "", password: str = "", timeout: float = 30.0) -> None:
+        self._client = httpx.Client(
+            base_url=url,
+            auth=(user, password) if user else None,
+            timeout=httpx.Timeout(timeout, connect=5.0),
+            headers={"User-Agent": f"evenkeel/{__version__}"},
+            limits=httpx.Limits(max_connections=1),
+        )
+
+    def post(self, data: bytes) -> None:
+        try:
+            response = self._client.post("/write", content=data)
+        except httpx.TransportError as error:
+            raise UnavailableError(f"{type(error).__name__}: {error}") from error
+        if not response.is_success:
+            raise classify(response.status_code, response.content, response.headers.get("Retry-After", ""))
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def classify(status: int, body: bytes, retry_after: str) -> UnavailableError | RefusedError:
+    """What an answer other than success means."""
+    try:
+        message = msgspec.json.decode(body, type=ServerError).message
+    except msgspec.DecodeError:
+        message = body[:200].decode(errors="replace")
+    cause = f"HTTP {status}: {message.strip() or 'no message'}"
+    if status in (400, 413):
+        if any(fault in message.lower() for fault in SCHEMA_FAULTS):
+            return UnavailableError(cause, "run 'collector migrate'")
+        return RefusedError(cause)
+    if status in (401, 403):
+        return UnavailableError(cause, "set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE")
+    if status == 404:
+        return UnavailableError(cause, "check questdb.url: QuestDB 9.0 or newer answers on /write")
+    return UnavailableError(cause, "", float(retry_after) if retry_after.isdigit() else 0.0)

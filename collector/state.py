@@ -1,0 +1,64 @@
+"""What a restart must know to declare the hole that it made: `state.json` in the journal's folder, replaced at every fsync."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from collector.exchanges.base import Stream
+from collector.feed import Feed
+from collector.gaps import QUIET_MARGIN_US
+
+
+class FeedState(msgspec.Struct):
+    exchange: str
+    market: str
+    newest_push_us: int
+    """Event time of the newest message whose rows are in the journal."""
+    streams: list[Stream]
+    """Those recorded so far."""
+    open_gaps: list[tuple[str, str, int, str]] = msgspec.field(default_factory=list)
+    """(channel, symbol, from_ts, cause)"""
+
+
+class State(msgspec.Struct):
+    feeds: list[FeedState]
+    at_us: int
+    clean: bool = False
+
+
+def encode(feeds: Sequence[Feed], at_us: int, clean: bool) -> bytes:
+    return msgspec.json.encode(
+        State(
+            [
+                FeedState(
+                    *feed.name.split("/"),
+                    feed.newest_push_us(),
+                    sorted(feed.recorder.gaps.begun),
+                    [(*stream, gap.from_ts, gap.cause) for stream, gap in feed.recorder.gaps.open.items()],
+                )
+                for feed in feeds
+            ],
+            at_us,
+            clean,
+        )
+    )
+
+
+def restore(data: bytes, feeds: Sequence[Feed], recv_us: int) -> None:
+    """Open a gap for every stream that was recorded before and is configured now. Raises msgspec.DecodeError."""
+    state = msgspec.json.decode(data, type=State)
+    cause = "collector_stopped" if state.clean else "collector_crashed"
+    for feed in feeds:
+        for past in state.feeds:
+            if f"{past.exchange}/{past.market}" != feed.name:
+                continue
+            mine = set(feed.streams)
+            for channel, symbol, from_ts, old_cause in past.open_gaps:
+                if (channel, symbol) in mine:
+                    feed.recorder.gaps.broken((channel, symbol), from_ts, old_cause, None, recv_us)
+            from_ts = past.newest_push_us - QUIET_MARGIN_US if past.newest_push_us else state.at_us
+            for stream in past.streams:
+                if stream in mine:
+                    feed.recorder.gaps.broken(stream, from_ts, cause, None, recv_us)

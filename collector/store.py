@@ -1,0 +1,172 @@
+"""The journal's folder: segments, cursor and lock. Shared by the writer's and the shipper's thread."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import msgspec
+import structlog
+
+from collector.errors import OperatorError
+from collector.segment import whole_length
+
+log = structlog.get_logger()
+
+SUFFIX = ".journal"
+
+
+class Cursor(msgspec.Struct, frozen=True, gc=False):
+    """Everything before it is acknowledged."""
+
+    segment: int
+    offset: int
+
+
+class JournalStore:
+    """Owns the folder: one process at a time.
+
+    Raises OperatorError when another process holds it or it can't be used."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        try:
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock_file = (folder / "lock").open("a")
+            fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise OperatorError(
+                f"journal {folder}: in use by another collector; stop that one, or give this one a journal.path of its own"
+            ) from error
+        except OSError as error:
+            raise OperatorError(
+                f"journal {folder}: can't be used ({error.strerror}); make it writable or set journal.path"
+            ) from error
+        self.grown = threading.Condition()
+        """Notified when there is more to read."""
+        self._sizes: dict[int, int] = {}
+        self._file: BinaryIO | None = None
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            self._sizes[int(path.stem)] = path.stat().st_size
+        self._current = max(self._sizes, default=0)
+        self._cut_torn_tail()
+        self.cursor = self._load_cursor()
+
+    def path(self, segment: int) -> Path:
+        return self.folder / f"{segment:020d}{SUFFIX}"
+
+    def _cut_torn_tail(self) -> None:
+        if not self._sizes:
+            return
+        path = self.path(self._current)
+        whole = whole_length(path)
+        if whole < self._sizes[self._current]:
+            log.warning(
+                "journal tail was torn, cut", file=path.name, bytes=self._sizes[self._current] - whole
+            )
+            os.truncate(path, whole)
+            self._sizes[self._current] = whole
+
+    def _load_cursor(self) -> Cursor:
+        first = Cursor(min(self._sizes, default=1), 0)
+        try:
+            cursor = msgspec.json.decode((self.folder / "cursor.json").read_bytes(), type=Cursor)
+        except FileNotFoundError:
+            return first
+        except msgspec.DecodeError as error:
+            log.warning("journal cursor unreadable, sending all again", cause=str(error))
+            return first
+        return max(cursor, first, key=lambda c: (c.segment, c.offset))
+
+    def begin_segment(self, header: bytes) -> None:
+        """Close the current segment and open the next."""
+        if self._file is not None:
+            self._file.close()
+        number = max(self._current, self.cursor.segment) + 1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
+        self._file = os.fdopen(os.open(self.path(number), flags, 0o600), "wb", buffering=0)
+        self._file.write(header)
+        with self.grown:
+            self._sizes[number] = len(header)
+            self._current = number
+            self.grown.notify_all()
+
+    def append(self, pieces: Sequence[bytes]) -> None:
+        """Append one record to the current segment; a write that fails leaves nothing behind. Raises OSError."""
+        assert self._file is not None
+        record = b"".join(pieces)
+        size = self._sizes[self._current]
+        try:
+            written = self._file.write(record)
+            if written != len(record):
+                raise OSError(28, "short write")
+        except OSError:
+            os.ftruncate(self._file.fileno(), size)
+            raise
+        with self.grown:
+            self._sizes[self._current] = size + len(record)
+            self.grown.notify_all()
+
+    def sync(self) -> None:
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+
+    def size(self) -> int:
+        """Bytes of the current segment."""
+        return self._sizes[self._current]
+
+    def readable(self, segment: int) -> tuple[int, int | None]:
+        """How far a segment may be read now, and the next segment's number if there is one."""
+        with self.grown:
+            return self._sizes.get(segment, 0), min((n for n in self._sizes if n > segment), default=None)
+
+    def acknowledge(self, cursor: Cursor) -> None:
+        self.save("cursor.json", msgspec.json.encode(cursor))
+        self.cursor = cursor
+
+    def total_bytes(self) -> int:
+        with self.grown:
+            return sum(self._sizes.values())
+
+    def pending_bytes(self) -> int:
+        with self.grown:
+            return sum(
+                size - (self.cursor.offset if number == self.cursor.segment else 0)
+                for number, size in self._sizes.items()
+                if number >= self.cursor.segment
+            )
+
+    def trim(self, retain_seconds: float, retain_bytes: int) -> None:
+        """Delete acknowledged segments that are older than `retain_seconds`, and the oldest beyond `retain_bytes`."""
+        with self.grown:
+            done = sorted((n for n in self._sizes if n < self.cursor.segment), reverse=True)
+            kept = 0
+            for number in done:
+                path = self.path(number)
+                kept += self._sizes[number]
+                if kept > retain_bytes or time.time() - path.stat().st_mtime > retain_seconds:
+                    path.unlink()
+                    kept -= self._sizes.pop(number)
+
+    def save(self, name: str, data: bytes) -> None:
+        """Replace a small file atomically."""
+        temporary = self.folder / f"{name}.new"
+        with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
+            file.write(data)
+        temporary.replace(self.folder / name)
+
+    def load(self, name: str) -> bytes | None:
+        try:
+            return (self.folder / name).read_bytes()
+        except FileNotFoundError:
+            return None
+
+    def close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+        self._lock_file.close()
