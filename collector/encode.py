@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import Any
+from typing import Any, cast
 
 from questdb import Protocol, QuestDBError, Sender, TimestampMicros
 
@@ -30,7 +30,8 @@ class RowEncoder:
 
     def __init__(self) -> None:
         # Only a sender hands out buffers. With the version fixed it opens no connection, and it never sends.
-        self._sender = Sender(Protocol.Http, "127.0.0.1", 9000, protocol_version=2)
+        # Typed loosely: the stubs lag behind what the methods take (microseconds as the designated timestamp).
+        self._sender = cast(Any, Sender(Protocol.Http, "127.0.0.1", 9000, protocol_version=2))
         self._sender.establish()
         self._buffer = self._sender.new_buffer()
         self._ends = array("I")

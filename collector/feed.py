@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -192,7 +193,5 @@ class Feed:
 
 
 async def _send(connection: FeedConnection, text: str) -> None:
-    try:
+    with contextlib.suppress(ConnectionClosed):  # the reader tells
         await connection.send(text)
-    except ConnectionClosed:
-        pass  # the reader tells

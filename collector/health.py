@@ -29,7 +29,7 @@ class HealthServer:
         class Handler(BaseHTTPRequestHandler):
             timeout = 5
 
-            def do_GET(self) -> None:  # noqa: N802 - the library's name
+            def do_GET(self) -> None:
                 if self.path == "/health":
                     state = health()
                     self._answer(

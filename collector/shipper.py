@@ -167,6 +167,7 @@ class Shipper(threading.Thread):
     def _post(self, data: bytes, rows: int) -> bool:
         """Post until it is acknowledged. False when stopped before. Raises RefusedError."""
         delays = backoff(RETRY_FIRST, RETRY_CAP)
+        stopping = False
         while True:
             try:
                 self._sink.post(data)
@@ -188,9 +189,8 @@ class Shipper(threading.Thread):
                 self._metrics.posted_rows += rows
                 self._metrics.posted_bytes += len(data)
                 return True
-            if self._stop_at is None:
-                self._wake.wait(delay)
-            elif time.monotonic() > self._stop_at:
-                return False
-            else:
-                time.sleep(min(delay, 0.5))
+            # Once asked to stop, one attempt more is enough: the journal keeps the rows for the next start.
+            if self._stop_at is not None or self._wake.wait(delay):
+                if stopping:
+                    return False
+                stopping = True

@@ -1,4 +1,4 @@
-"""What a restart must know to declare the hole that it made: `state.json` in the journal's folder, replaced at every fsync."""
+"""What a restart must know to declare the hole that it made: `state.json` beside the journal, replaced at every fsync."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from collector.gaps import QUIET_MARGIN_US
 
 
 class FeedState(msgspec.Struct):
-    exchange: str
-    market: str
+    feed: str
+    """exchange/market"""
     newest_push_us: int
     """Event time of the newest message whose rows are in the journal."""
     streams: list[Stream]
@@ -33,7 +33,7 @@ def encode(feeds: Sequence[Feed], at_us: int, clean: bool) -> bytes:
         State(
             [
                 FeedState(
-                    *feed.name.split("/"),
+                    feed.name,
                     feed.newest_push_us(),
                     sorted(feed.recorder.gaps.begun),
                     [(*stream, gap.from_ts, gap.cause) for stream, gap in feed.recorder.gaps.open.items()],
@@ -52,7 +52,7 @@ def restore(data: bytes, feeds: Sequence[Feed], recv_us: int) -> None:
     cause = "collector_stopped" if state.clean else "collector_crashed"
     for feed in feeds:
         for past in state.feeds:
-            if f"{past.exchange}/{past.market}" != feed.name:
+            if past.feed != feed.name:
                 continue
             mine = set(feed.streams)
             for channel, symbol, from_ts, old_cause in past.open_gaps:

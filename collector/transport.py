@@ -46,7 +46,7 @@ async def open_connection(url: str, on_message: Callable[[bytes], None]) -> Feed
     loopback = urlsplit(url).hostname in ("127.0.0.1", "localhost", "::1")
     connection = await connect(
         url,
-        create_connection=create,
+        create_connection=cast(type[ClientConnection], create),
         compression=None,
         max_size=MAX_MESSAGE,
         open_timeout=OPEN_TIMEOUT,

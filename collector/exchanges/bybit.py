@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 from urllib.parse import quote
 
 import msgspec
@@ -32,6 +32,9 @@ from collector.exchanges.base import (
 from collector.rows import Liquidation, Ticker, Trade
 
 INFINITY = float("inf")
+MAX_MS = 10**13
+"""The year 2286: a larger number is no time in milliseconds."""
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MS)]
 BOOK_DEPTHS = (1, 50, 200, 1000)
 ARGS_PER_REQUEST = 10
 """A limit of spot; kept on all markets, so that a rejected batch is small."""
@@ -69,7 +72,7 @@ class TradeItem(msgspec.Struct, gc=False):
 
 class TradeMessage(msgspec.Struct, gc=False):
     topic: str
-    ts: int
+    ts: Milliseconds
     data: list[TradeItem]
 
 
@@ -82,9 +85,9 @@ class BookData(msgspec.Struct, gc=False):
 class BookMessage(msgspec.Struct, gc=False):
     topic: str
     type: str
-    ts: int
+    ts: Milliseconds
     data: BookData
-    cts: int = 0
+    cts: Milliseconds = 0
 
 
 class LiquidationItem(msgspec.Struct, gc=False):
@@ -96,14 +99,14 @@ class LiquidationItem(msgspec.Struct, gc=False):
 
 class LiquidationMessage(msgspec.Struct, gc=False):
     topic: str
-    ts: int
+    ts: Milliseconds
     data: list[LiquidationItem]
 
 
 class TickerMessage(msgspec.Struct, gc=False):
     topic: str
     type: str
-    ts: int
+    ts: Milliseconds
     data: dict[str, Any]
 
 
@@ -169,7 +172,9 @@ class Trades(Topic):
         exchange, market, symbol = self.where
         for item in message.data:
             side = TAKER.get(item.S)
-            if side is None or not (0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and item.T > 0):
+            if side is None or not (
+                0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and 0 < item.T < MAX_MS
+            ):
                 self.fail(f"trade {item.i!r} has an impossible side, price, size or time", recv_us, out)
                 continue
             ts = item.T * 1000
@@ -185,7 +190,9 @@ class Liquidations(Topic):
         seen: dict[str, int] = {}
         for item in message.data:
             side = FORCED.get(item.S)
-            if side is None or not (0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and item.T > 0):
+            if side is None or not (
+                0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and 0 < item.T < MAX_MS
+            ):
                 self.fail("a liquidation has an impossible side, price, size or time", recv_us, out)
                 continue
             self.last_ts = item.T * 1000
@@ -366,6 +373,8 @@ class BybitDecoder:
             # Acks in the order of the requests, where the venue leaves out the id.
             message.req_id = next(iter(self._requests))
             self._acknowledge(message, recv_us, out)
+        elif message.op:
+            out.append(Notice("unexpected_answer", f"{message.op}: {message.ret_msg[:200]}"))
         else:
             out.append(Bad("neither data nor an answer"))
 

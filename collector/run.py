@@ -1,0 +1,232 @@
+"""`collector run`: wires the parts together, and stops them in the order in which messages travel."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import signal
+import sys
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+import msgspec
+import structlog
+
+from collector import instruments, logs, state
+from collector.config import Config, ConfigError, Duration, load
+from collector.database.endpoint import (
+    DatabaseError,
+    Endpoint,
+    UnsupportedServerError,
+    require_supported,
+    resolve,
+)
+from collector.database.migrate import migrate
+from collector.deadletters import DeadLetters
+from collector.errors import OperatorError, reports_errors
+from collector.exchanges import EXCHANGES
+from collector.feed import Feed, now_us
+from collector.health import HealthServer
+from collector.journal import Journal
+from collector.metrics import Metrics
+from collector.recorder import Recorder
+from collector.shipper import Shipper
+from collector.sink import QuestDBSink
+from collector.stats import Sampler
+from collector.store import JournalStore
+
+log = structlog.get_logger()
+
+SEAL_SECONDS = 0.02
+"""How long a row may wait in memory for its batch to fill."""
+JOURNAL_TIMEOUT = 10.0
+DRAIN_TIMEOUT = 20.0
+DATABASE_RETRY = 5.0
+
+
+class App:
+    """One collector process."""
+
+    def __init__(self, config: Config, store: JournalStore) -> None:
+        self.metrics = Metrics()
+        self._config, self._store = config, store
+        self._dead = DeadLetters(store.folder / "dead-letters", self.metrics)
+        self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
+        self.feeds = [
+            Feed(EXCHANGES[feed.exchange], feed, streams, self._recorder(feed), self.metrics)
+            for feed in config.feeds
+            for streams in EXCHANGES[feed.exchange].plan(feed)
+        ]
+        self._sampler = Sampler(self.journal, store, self.metrics)
+        self._shipper: Shipper | None = None
+        self._stopping = threading.Event()
+        self._clean = False
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._started = time.monotonic()
+
+    def _recorder(self, feed: Any) -> Recorder:
+        return Recorder(feed, self.journal, self._dead, self.metrics)
+
+    def _state(self) -> bytes:
+        return state.encode(self.feeds, now_us(), self._clean)
+
+    def _on_pressure(self, paused: bool) -> None:
+        log.warning("journal writer is behind, reading stops" if paused else "journal writer has caught up")
+        if self._loop is not None:
+            for feed in self.feeds:
+                self._loop.call_soon_threadsafe(feed.pause, paused)
+
+    def health(self) -> dict[str, Any]:
+        """What /health answers. Ready: rows are being taken in and can be stored."""
+        reasons = [f"feed {feed.name} is not connected" for feed in self.feeds if not feed.connected]
+        if self._shipper is None:
+            reasons.append("QuestDB has not been reached yet; rows wait in the journal")
+        elif self._shipper.unavailable:
+            reasons.append(f"QuestDB takes no rows: {self._shipper.unavailable}")
+        return {
+            "live": True,
+            "ready": not reasons,
+            "reasons": reasons,
+            "uptime_s": round(time.monotonic() - self._started, 1),
+            "messages": self.metrics.messages,
+            "rows": dict(self.metrics.rows),
+            "journal_pending_bytes": self._store.pending_bytes(),
+        }
+
+    async def run(self, stop: asyncio.Event, endpoint: Endpoint | None, duration: float | None) -> None:
+        """Record until `stop` is set or `duration` seconds are over."""
+        self._loop = asyncio.get_running_loop()
+        self.journal.start()
+        past = self._store.load("state.json")
+        if past is not None:
+            try:
+                state.restore(past, self.feeds, now_us())
+            except msgspec.DecodeError as error:
+                log.warning(
+                    "state.json unreadable: the hole since the last run can't be declared", cause=str(error)
+                )
+        database = threading.Thread(target=self._ship, args=(endpoint,), name="database", daemon=True)
+        database.start()
+        tasks = [asyncio.create_task(work) for work in (self._seal(), self._sampler.run())]
+        feeds = [asyncio.create_task(feed.run()) for feed in self.feeds]
+        try:
+            async with asyncio.timeout(duration):
+                done, _ = await asyncio.wait(
+                    [asyncio.create_task(stop.wait()), *tasks, *feeds], return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()  # a crash of ours is not to be mistaken for a stop
+        except TimeoutError:
+            pass
+        log.info("stopping", messages=self.metrics.messages)
+        await self._cancel(feeds)
+        await self._cancel(tasks)
+        self._sampler.write()
+        self._clean = True
+        written = await asyncio.to_thread(self.journal.close, JOURNAL_TIMEOUT)
+        self._stopping.set()
+        await asyncio.to_thread(database.join, 2 * DATABASE_RETRY)
+        shipped = self._shipper is not None and await asyncio.to_thread(self._shipper.stop, DRAIN_TIMEOUT)
+        log.info(
+            "stopped",
+            messages=self.metrics.messages,
+            rows=self.metrics.rows,
+            journal="complete" if written else "NOT all rows were written: the disk did not take them",
+            questdb="has every row"
+            if shipped
+            else "lacks some rows: they wait in the journal for the next start",
+            pending_bytes=self._store.pending_bytes(),
+        )
+        if not written:
+            raise OperatorError("the journal's disk did not take the last rows; free space on it")
+
+    async def _cancel(self, tasks: list[asyncio.Task[Any]]) -> None:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _seal(self) -> None:
+        while True:
+            await asyncio.sleep(SEAL_SECONDS)
+            self.journal.seal()
+
+    def _ship(self, endpoint: Endpoint | None) -> None:
+        """Bring the database up to date, for as long as it takes, then start the shipper."""
+        while not self._stopping.is_set():
+            try:
+                endpoint = endpoint or resolve(self._config.questdb)
+                require_supported(endpoint)
+                migrate(endpoint, self._config.retention)
+            except (DatabaseError, OperatorError) as error:
+                log.error("database not ready, rows wait in the journal", cause=str(error))
+                self._stopping.wait(DATABASE_RETRY)
+            else:
+                sink = QuestDBSink(endpoint.http_url, endpoint.user, endpoint.password)
+                shipper = Shipper(self._config.journal, self._store, sink, self._dead, self.metrics)
+                shipper.start()
+                self._shipper = shipper
+                return
+
+
+def record(config: Config, duration: float | None = None) -> None:
+    """Run a collector in this process until SIGTERM, SIGINT or `duration`. Raises OperatorError."""
+    if not config.feeds:
+        raise ConfigError(
+            "configuration: key feeds: nothing to record; add a [[feeds]] table (README.md shows one)"
+        )
+    instruments.check_feeds(config.feeds)
+    instruments.check_symbols(config.feeds)
+    store = JournalStore(Path(config.journal.path))
+    endpoint: Endpoint | None = None
+    try:
+        endpoint = resolve(config.questdb)
+        require_supported(endpoint)
+    except UnsupportedServerError:
+        raise
+    except DatabaseError as error:
+        log.warning("QuestDB is not there, recording into the journal until it is", cause=str(error))
+    app = App(config, store)
+    server = HealthServer(config.http.listen, app.metrics, app.health) if config.http.listen else None
+    try:
+        _run_loop(app, endpoint, duration)
+    finally:
+        if server is not None:
+            server.close()
+        store.close()
+
+
+def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> None:
+    async def main() -> None:
+        stop = asyncio.Event()
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        await app.run(stop, endpoint, duration)
+
+    # What exists now stays; what comes is mostly freed by reference counts, so full collections are rare.
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(main())
+    else:
+        uvloop.run(main())
+
+
+@click.command()
+@click.option("--config", "file", type=click.Path(dir_okay=False), help="TOML file [default: evenkeel.toml]")
+@click.option("--duration", help='stop after this time, for example "60s" [default: until SIGTERM]')
+@reports_errors
+def run(file: str | None, duration: str | None) -> None:
+    """Record until stopped. SIGTERM drains and exits 0."""
+    logs.configure()
+    try:
+        seconds = Duration.parse(duration) if duration else None
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--duration") from error
+    record(load(file), seconds)
+    sys.exit(0)
