@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 
 from questdb import Protocol, QuestDBError, Sender, TimestampMicros
 
@@ -19,7 +19,7 @@ from collector.rows import (
     Trade,
 )
 
-Batch = tuple[bytes, array[int]]
+Batch: TypeAlias = "tuple[bytes, array[int]]"
 """Encoded rows, and the offset (bytes) at which each ends."""
 ENCODE_ERRORS = (QuestDBError, ValueError, OverflowError, TypeError)
 """What a value raises that line protocol can't carry."""

@@ -14,6 +14,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
+from typing import TypeAlias
 
 import structlog
 
@@ -37,7 +38,7 @@ SHED_ORDER: tuple[tuple[float, frozenset[type]], ...] = (
 """Fill of the quota from which the kinds are shed. `gaps` and `feed_events` are always written."""
 RETRY_SECONDS = 1.0
 
-_Item = tuple[bytes, array[int], int, bytes | None]
+_Item: TypeAlias = "tuple[bytes, array[int], int, bytes | None]"
 
 
 class Journal:

@@ -73,7 +73,7 @@ class JournalStore:
             self._sizes[self._current] = whole
 
     def _load_cursor(self) -> Cursor:
-        first = Cursor(min(self._sizes, default=1), 0)
+        first = Cursor(min(self._sizes, default=0), 0)
         try:
             cursor = msgspec.json.decode((self.folder / "cursor.json").read_bytes(), type=Cursor)
         except FileNotFoundError:

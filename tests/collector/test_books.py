@@ -1,0 +1,39 @@
+"""The bounded book against a plain dictionary, on random updates."""
+
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from collector.books import Book, Side
+
+PRICES = st.integers(1, 60).map(lambda n: n / 4)
+SIZES = st.integers(0, 3).map(float)
+UPDATES = st.lists(st.lists(st.tuples(PRICES, SIZES), max_size=8), max_size=20)
+
+
+@given(UPDATES, st.sampled_from([1, -1]), st.integers(1, 12))
+def test_side_equals_a_sorted_dictionary(
+    updates: list[list[tuple[float, float]]], sign: int, limit: int
+) -> None:
+    side, plain = Side(sign, limit), dict[float, float]()
+    for levels in updates:
+        side.update(levels)
+        plain.update(levels)
+        best = sorted(((p, s) for p, s in plain.items() if s), reverse=sign > 0)
+        plain = dict(best[:limit])  # beyond the bound nothing is known any more
+        assert len(side) == len(plain)
+        top = side.top(5)
+        assert top.shape == (2, min(5, len(plain)))
+        assert top.tolist() == [[p for p, _ in best[:limit][:5]], [s for _, s in best[:limit][:5]]]
+
+
+def test_snapshot_replaces_and_is_bounded() -> None:
+    book = Book(2)
+    book.asks.update([(5.0, 1.0)])
+    book.asks.replace([(3.0, 1.0), (1.0, 2.0), (2.0, 4.0), (9.0, 0.0)])
+    assert book.asks.top(9).tolist() == [[1.0, 2.0], [2.0, 4.0]]
+    book.bids.replace([(1.0, 1.0)])
+    assert book.crossed()
+    book.bids.replace([(0.5, 1.0)])
+    assert not book.crossed()

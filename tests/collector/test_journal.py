@@ -1,0 +1,182 @@
+"""The journal's folder and its writer: order, locking, torn tails, the cursor, retention, a full disk, the quota."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from collector.config import Duration, JournalConfig, Size
+from collector.errors import OperatorError
+from collector.journal import SHED_ORDER, Journal
+from collector.metrics import Metrics
+from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
+from collector.segment import SEGMENT_HEADER, Record, encode_record, read_records
+from collector.store import Cursor, JournalStore
+
+
+def trade(n: int) -> Trade:
+    return Trade(1_700_000_000_000_000 + n, n, "bybit", "linear", "BTCUSDT", "buy", 100.0 + n, 1.0, f"id{n}")
+
+
+def config(folder: Path, **changes: object) -> JournalConfig:
+    settings = {"path": str(folder), "fsync_interval": Duration(0.01), "segment_bytes": Size(1 << 16)}
+    return JournalConfig(**(settings | changes))  # type: ignore[arg-type]
+
+
+def journal(store: JournalStore, settings: JournalConfig, state: bytes = b"{}") -> Journal:
+    return Journal(settings, store, Metrics(), lambda: state, lambda paused: None)
+
+
+def lines(folder: Path) -> list[bytes]:
+    """Every row on disk, in order."""
+    rows: list[bytes] = []
+    for path in sorted(folder.glob("*.journal")):
+        with path.open("rb") as file:
+            for _, item in read_records(file, 0, path.stat().st_size):
+                assert isinstance(item, Record)
+                rows += [item.rows(i, i + 1) for i in range(len(item.ends))]
+    return rows
+
+
+def test_rows_are_on_disk_in_order_over_many_segments(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    j = journal(store, config(tmp_path), state=b'{"x":1}')
+    j.start()
+    for n in range(3000):
+        j.add(trade(n), n)
+        if n % 50 == 0:
+            j.seal()
+    assert j.close(5)
+    store.close()
+    assert len(list(tmp_path.glob("*.journal"))) > 3
+    rows = lines(tmp_path)
+    assert [f'trade_id="id{n}"'.encode() in row for n, row in enumerate(rows)] == [True] * 3000
+    assert (tmp_path / "state.json").read_bytes() == b'{"x":1}'
+    for path in tmp_path.glob("*.js*"):
+        assert path.stat().st_mode & 0o777 == 0o600
+    for path in tmp_path.glob("*.journal"):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_two_collectors_on_one_journal_is_an_error(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    with pytest.raises(OperatorError, match="in use by another collector"):
+        JournalStore(tmp_path)
+    store.close()
+    JournalStore(tmp_path).close()
+
+
+def test_torn_tail_is_cut_and_a_restart_goes_on_in_a_new_segment(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    j = journal(store, config(tmp_path))
+    j.start()
+    j.add(trade(1), 1)
+    assert j.close(5)
+    store.close()
+    (segment,) = tmp_path.glob("*.journal")
+    whole = segment.stat().st_size
+    with segment.open("ab") as file:
+        file.write(b"\xe5KJ\x01 half a record")
+    store = JournalStore(tmp_path)
+    assert segment.stat().st_size == whole
+    j = journal(store, config(tmp_path))
+    j.start()
+    j.add(trade(2), 2)
+    assert j.close(5)
+    store.close()
+    assert len(list(tmp_path.glob("*.journal"))) == 2
+    assert len(lines(tmp_path)) == 2
+
+
+def test_cursor_survives_and_an_unreadable_one_sends_all_again(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    store.begin_segment(SEGMENT_HEADER)
+    store.acknowledge(Cursor(1, 77))
+    store.close()
+    store = JournalStore(tmp_path)
+    assert store.cursor == Cursor(1, 77)
+    store.close()
+    (tmp_path / "cursor.json").write_bytes(b'{"segment":')
+    store = JournalStore(tmp_path)
+    assert store.cursor == Cursor(1, 0)
+    store.close()
+
+
+def test_acknowledged_segments_are_kept_a_while_then_trimmed(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    for _ in range(5):
+        store.begin_segment(SEGMENT_HEADER)
+        store.append([b"x" * 100])
+    store.acknowledge(Cursor(4, 0))
+    store.trim(retain_seconds=3600, retain_bytes=1 << 20)
+    assert len(list(tmp_path.glob("*.journal"))) == 5
+    store.trim(retain_seconds=3600, retain_bytes=120)
+    assert sorted(int(p.stem) for p in tmp_path.glob("*.journal")) == [3, 4, 5]
+    past = time.time() - 7200
+    os.utime(store.path(3), (past, past))
+    store.trim(retain_seconds=3600, retain_bytes=1 << 20)
+    assert sorted(int(p.stem) for p in tmp_path.glob("*.journal")) == [4, 5]
+    assert store.pending_bytes() == 2 * 116
+    store.close()
+
+
+def test_failed_write_leaves_nothing_and_the_row_is_written_when_space_is_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = JournalStore(tmp_path)
+    j = journal(store, config(tmp_path))
+    j.start()
+    monkeypatch.setattr("collector.journal.RETRY_SECONDS", 0.01)
+    real = store.append
+    failures = iter([OSError(28, "No space left on device")] * 3)
+
+    def append(pieces: list[bytes]) -> None:
+        error = next(failures, None)
+        if error is not None:
+            raise error
+        real(pieces)
+
+    monkeypatch.setattr(store, "append", append)
+    j.add(trade(1), 1)
+    assert j.close(5)
+    store.close()
+    assert len(lines(tmp_path)) == 1
+
+
+def test_shedding_begins_with_books_and_ends_with_trades(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    settings = config(tmp_path, max_bytes=Size(1 << 20), segment_bytes=Size(1 << 16))
+    j = journal(store, settings)
+    store.begin_segment(SEGMENT_HEADER)
+    seen = []
+    for fill in (0.5, 0.81, 0.91, 0.985):
+        store.append([b"x" * (int((1 << 20) * fill) - store.total_bytes())])
+        j._update_shedding()
+        seen.append(j.shedding)
+    assert seen == [
+        frozenset(),
+        {BookSnapshot},
+        {BookSnapshot, Ticker},
+        {BookSnapshot, Ticker, Trade, Liquidation},
+    ]
+    assert SHED_ORDER[0][1] == seen[-1]
+    store.acknowledge(Cursor(1, int((1 << 20) * 0.15)))
+    j._update_shedding()
+    assert j.shedding == {BookSnapshot}  # fill 0.83: above, and within the margin of, its threshold
+    store.acknowledge(Cursor(1, int((1 << 20) * 0.3)))
+    j._update_shedding()
+    assert j.shedding == frozenset()
+    store.close()
+
+
+def test_record_pieces_are_one_record(tmp_path: Path) -> None:
+    from array import array
+
+    store = JournalStore(tmp_path)
+    store.begin_segment(SEGMENT_HEADER)
+    store.append(encode_record(b"abc", array("I", [1, 3]), 9))
+    store.close()
+    assert lines(tmp_path) == [b"a", b"bc"]
