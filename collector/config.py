@@ -111,6 +111,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     rest_url: str = ""
     silence: Duration = Duration(30)
     """A connection that brings nothing for this long is replaced."""
+    stream_silence: Duration = Duration(120)
+    """A book or ticker that brings nothing for this long is subscribed anew."""
 
     def __post_init__(self) -> None:
         if not self.symbols:
@@ -127,8 +129,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
                 raise ValueError(f'unknown channel "{channel}"; there are {", ".join(CHANNELS)}')
         if not 1 <= self.book_depth <= 1000:
             raise ValueError("book_depth must be between 1 and 1000")
-        if self.silence < 1:
-            raise ValueError('silence must be at least "1s"')
+        if self.silence < 1 or self.stream_silence < 1:
+            raise ValueError('silence and stream_silence must be at least "1s"')
         check_url(self.ws_url, "ws_url", "wss", "ws")
         check_url(self.rest_url, "rest_url", "https", "http")
 

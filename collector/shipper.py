@@ -26,6 +26,8 @@ POST_INTERVAL = 0.1
 """Seconds between posts while there is less than a full one to send."""
 RETRY_FIRST, RETRY_CAP = 0.1, 10.0
 TRIM_SECONDS = 5.0
+LOOK_SECONDS = 5.0
+"""How often the server is asked who it is and whether a table is suspended."""
 
 
 class Shipper(threading.Thread):
@@ -38,6 +40,7 @@ class Shipper(threading.Thread):
         self._config, self._store, self._sink, self._dead, self._metrics = config, store, sink, dead, metrics
         self._stop_at: float | None = None
         self._wake = threading.Event()
+        self._failed = False
         self._file: BinaryIO | None = None
         self._file_segment = 0
         self.pending_since_us = 0
@@ -53,18 +56,27 @@ class Shipper(threading.Thread):
         return self._drained()
 
     def run(self) -> None:
-        trim_at = 0.0
+        trim_at = look_at = 0.0
         while True:
             started = time.monotonic()
+            if started >= look_at:
+                if not self._look_at_server():
+                    break
+                look_at = started + LOOK_SECONDS
             records, cursor = self._read()
             if records:
                 if not self._deliver(records):
                     break
                 self._metrics.shipped_recv_us = records[-1].recv_us
+            if self._failed:
+                # It may have been started anew: look before the cursor says that its predecessor's rows are safe.
+                look_at, self._failed = 0.0, False
             if cursor != self._store.cursor:
                 self._acknowledge(cursor)
             if started >= trim_at:
-                self._store.trim(self._config.retain, self._config.retain_bytes)
+                self._store.trim(
+                    self._config.retain, min(self._config.retain_bytes, self._config.max_bytes // 4)
+                )
                 trim_at = started + TRIM_SECONDS
             if self._stop_at is not None and (self._drained() or time.monotonic() > self._stop_at):
                 break
@@ -73,6 +85,44 @@ class Shipper(threading.Thread):
         if self._file is not None:
             self._file.close()
         self._sink.close()
+
+    def _look_at_server(self) -> bool:
+        """Send again what a server that was started anew may have lost; hold while a table is suspended.
+
+        False when stopped meanwhile."""
+        delays = backoff(RETRY_FIRST, RETRY_CAP)
+        while True:
+            try:
+                server = self._sink.identity()
+                cause, remedy = self._sink.ailment()
+            except UnavailableError as error:
+                cause, remedy = str(error), error.remedy
+            if not cause:
+                break
+            self._tell_unavailable(cause, remedy)
+            if self._stop_at is not None or self._wake.wait(next(delays)):
+                return False
+        self._tell_available()
+        cursor = self._store.cursor
+        if cursor.server != server:
+            if cursor.server:
+                # Its acknowledgement may have come before its fsync; deduplication makes what it has harmless.
+                log.warning("QuestDB was started anew, sending again what the journal still holds")
+                cursor = self._store.oldest(server)
+            self._acknowledge(Cursor(cursor.segment, cursor.offset, server))
+        return True
+
+    def _tell_unavailable(self, cause: str, remedy: str) -> None:
+        self._metrics.post_failures += 1
+        self._failed = True
+        if cause != self.unavailable:
+            log.warning("QuestDB takes no rows, retrying", cause=cause, remedy=remedy or "none needed")
+        self.unavailable = cause
+
+    def _tell_available(self) -> None:
+        if self.unavailable:
+            log.info("QuestDB takes rows again")
+        self.unavailable = ""
 
     def _drained(self) -> bool:
         cursor = self._store.cursor
@@ -93,7 +143,7 @@ class Shipper(threading.Thread):
         cursor = self._store.cursor
         end, following = self._store.readable(cursor.segment)
         if cursor.offset >= end and following is not None:
-            cursor = Cursor(following, 0)
+            cursor = Cursor(following, 0, cursor.server)
             end, _ = self._store.readable(following)
         for after, item in self._records(cursor, end):
             if isinstance(item, Damage):
@@ -101,7 +151,7 @@ class Shipper(threading.Thread):
             else:
                 records.append(item)
                 size += len(item.data)
-            cursor = Cursor(cursor.segment, after)
+            cursor = Cursor(cursor.segment, after, cursor.server)
             if size >= POST_BYTES:
                 break
         return records, cursor
@@ -182,9 +232,7 @@ class Shipper(threading.Thread):
                 self.unavailable = str(error)
                 delay = max(next(delays), error.retry_after)
             else:
-                if self.unavailable:
-                    log.info("QuestDB takes rows again")
-                self.unavailable = ""
+                self._tell_available()
                 self._metrics.posts += 1
                 self._metrics.posted_rows += rows
                 self._metrics.posted_bytes += len(data)

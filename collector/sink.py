@@ -26,7 +26,19 @@ class Sink(Protocol):
     def post(self, data: bytes) -> None:
         """Store all rows or none. Raises UnavailableError or RefusedError."""
 
+    def identity(self) -> str:
+        """Changes when the server was started anew. Raises UnavailableError."""
+
+    def ailment(self) -> tuple[str, str]:
+        """What keeps acknowledged rows from becoming visible, and the remedy; ("", "") when nothing does.
+
+        Raises UnavailableError."""
+
     def close(self) -> None: ...
+
+
+class QueryAnswer(msgspec.Struct):
+    dataset: list[list[object]]
 
 
 class ServerError(msgspec.Struct):
@@ -63,6 +75,30 @@ class QuestDBSink:
             raise UnavailableError(f"{type(error).__name__}: {error}") from error
         if not response.is_success:
             raise classify(response.status_code, response.content, response.headers.get("Retry-After", ""))
+
+    def identity(self) -> str:
+        return "".join(
+            str(value) for row in self._query("SELECT pg_postmaster_start_time()") for value in row
+        )
+
+    def ailment(self) -> tuple[str, str]:
+        suspended = [str(row[0]) for row in self._query("SELECT name FROM wal_tables() WHERE suspended")]
+        if not suspended:
+            return "", ""
+        tables = ", ".join(suspended)
+        remedy = "; ".join(f"ALTER TABLE {name} RESUME WAL" for name in suspended)
+        return (
+            f"suspended: {tables} (rows are accepted and stay invisible)",
+            f"mend the cause (disk full?), then: {remedy}",
+        )
+
+    def _query(self, sql: str) -> list[list[object]]:
+        try:
+            response = self._client.get("/exec", params={"query": sql})
+            response.raise_for_status()
+            return msgspec.json.decode(response.content, type=QueryAnswer).dataset
+        except (httpx.HTTPError, msgspec.DecodeError) as error:
+            raise UnavailableError(f"{sql}: {type(error).__name__}: {error}") from error
 
     def close(self) -> None:
         self._client.close()

@@ -26,6 +26,8 @@ class Cursor(msgspec.Struct, frozen=True, gc=False):
 
     segment: int
     offset: int
+    server: str = ""
+    """Identity of the server that acknowledged."""
 
 
 class JournalStore:
@@ -128,6 +130,11 @@ class JournalStore:
     def acknowledge(self, cursor: Cursor) -> None:
         self.save("cursor.json", msgspec.json.encode(cursor))
         self.cursor = cursor
+
+    def oldest(self, server: str) -> Cursor:
+        """The beginning of all that is still here, to be sent to `server`."""
+        with self.grown:
+            return Cursor(min(self._sizes), 0, server)
 
     def total_bytes(self) -> int:
         with self.grown:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Sequence
-from typing import Annotated, Any
+from typing import Any
 from urllib.parse import quote
 
 import msgspec
@@ -29,24 +29,15 @@ from collector.exchanges.base import (
     Stream,
     Subscribed,
 )
+from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Topic
 from collector.rows import Liquidation, Ticker, Trade
 
-INFINITY = float("inf")
-MAX_MS = 10**13
-"""The year 2286: a larger number is no time in milliseconds."""
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MS)]
 BOOK_DEPTHS = (1, 50, 200, 1000)
 ARGS_PER_REQUEST = 10
 """A limit of spot; kept on all markets, so that a rejected batch is small."""
 ARGS_CHARACTERS = 21_000
 """Of all `args` on one connection."""
 OVERDUE_US = 10_000_000
-TOPICS = {
-    "trades": "publicTrade",
-    "orderbook": "orderbook",
-    "liquidations": "allLiquidation",
-    "tickers": "tickers",
-}
 TAKER = {"Buy": "buy", "Sell": "sell"}
 FORCED = {"Buy": "sell", "Sell": "buy"}
 """`S` of a liquidation is the position's side: a liquidated long ("Buy") is closed by a sell order."""
@@ -118,55 +109,11 @@ class ControlMessage(msgspec.Struct, gc=False):
     topic: str = ""
 
 
-class Topic:
-    """One subscribed topic: its state, and its way from a message to rows."""
-
-    message: type[msgspec.Struct]
-
-    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
-        self.channel, self.symbol = channel, symbol
-        self.where = (feed.exchange, feed.market, symbol)
-        self.name = f"{TOPICS[channel]}.{symbol}"
-        self.last_ts = 0
-        self.broken = False
-        self.resync = False
-        """Set when the venue must be asked for a new snapshot."""
-        self.waiting_since = 0
-        """Receive time (µs) since which something must come; 0: nothing is awaited."""
-        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self.message, strict=False).decode
-
-    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
-        """Append what the message means to `out`; return its push time (µs).
-
-        Raises msgspec.DecodeError, or ValueError for values that can't be."""
-        message = self._decode(raw)
-        if message.topic != self.name:
-            raise ValueError("the topic is not where it was found")
-        if self.broken and self.channel != "orderbook":
-            self.broken = False
-            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
-        self.take(message, recv_us, out)
-        return int(message.ts) * 1000
-
-    def take(self, message: Any, recv_us: int, out: list[Item]) -> None:
-        raise NotImplementedError
-
-    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
-        """A message of this topic could not be read: what it held is lost, and said to be."""
-        out.append(Bad(f"{self.name}: {reason}"))
-        if not self.broken:
-            self.broken = True
-            out.append(Broken(self.channel, self.symbol, self.last_ts or recv_us, "malformed_message"))
-
-    def flush(self, recv_us: int, out: list[Item]) -> None:
-        """Rows that are due although nothing new has come."""
-
-    def drain(self, out: list[Item]) -> None:
-        """Rows that are held back."""
-
-
 class Trades(Topic):
     message = TradeMessage
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol, f"publicTrade.{symbol}")
 
     def take(self, message: TradeMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -184,6 +131,9 @@ class Trades(Topic):
 
 class Liquidations(Topic):
     message = LiquidationMessage
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol, f"allLiquidation.{symbol}")
 
     def take(self, message: LiquidationMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -207,12 +157,21 @@ class Liquidations(Topic):
 
 class Tickers(Topic):
     message = TickerMessage
+    chatty = True
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
-        super().__init__(feed, channel, symbol)
+        super().__init__(feed, channel, symbol, f"tickers.{symbol}")
         self._state: dict[str, Any] = {}
+        self._resumed = False
+        """Whether the next snapshot ends a silence."""
+
+    def silent(self, recv_us: int, after_us: int) -> bool:
+        silent = super().silent(recv_us, after_us)
+        self._resumed = self._resumed or silent
+        return silent
 
     def take(self, message: TickerMessage, recv_us: int, out: list[Item]) -> None:
+        before = self._state
         if message.type == "snapshot":
             self._state = {}
         elif not self._state:
@@ -227,17 +186,22 @@ class Tickers(Topic):
                 state[name] = value
             elif field == "nextFundingTime":
                 state["next_funding_ts"] = int(text) * 1000 if text not in ("", "0", None) else None
+        if self._resumed and state != before:
+            out.append(Broken(self.channel, self.symbol, self.last_ts, "silent"))
+            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
+        self._resumed = False
         self.last_ts = message.ts * 1000
         out.append(Ticker(self.last_ts, recv_us, *self.where, **state))
 
 
 class OrderBook(Topic):
     message = BookMessage
+    chatty = True
+    whole_after_message = False
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
-        super().__init__(feed, channel, symbol)
         limit = next(depth for depth in BOOK_DEPTHS if depth >= feed.book_depth)
-        self.name = f"orderbook.{limit}.{symbol}"
+        super().__init__(feed, channel, symbol, f"orderbook.{limit}.{symbol}")
         self._chained = limit > 1
         self._book = SampledBook(self.where, limit, feed.book_depth, round(feed.book_interval * 1e6))
         self._valid = False
@@ -252,8 +216,9 @@ class OrderBook(Topic):
                 if not (0.0 < price < INFINITY and 0.0 <= size < INFINITY):
                     raise ValueError(f"level {price!r} × {size!r} can't be")
         if message.type == "snapshot" or data.u == 1:
+            self.waiting_since = 0
             if self._valid and data.u == self._seq != 1:
-                return  # level 1 repeats itself when nothing changes
+                return  # level 1 repeats itself when nothing changes; so does a silent book that missed nothing
             book.release(out)
             if self._valid and self._chained and data.u != self._seq + 1:
                 cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
@@ -263,7 +228,7 @@ class OrderBook(Topic):
             book.bids.replace(data.b)
             book.asks.replace(data.a)
             if not self._valid:
-                self._valid, self.broken, self.waiting_since = True, False, 0
+                self._valid, self.broken = True, False
                 out.append(Resynced(self.channel, self.symbol, ts))
         elif message.type != "delta":
             raise ValueError(f"type {message.type!r} is not known")
@@ -293,7 +258,7 @@ class OrderBook(Topic):
         out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
 
 
-TOPIC_KINDS: dict[str, type[Topic]] = {
+TOPICS: dict[str, Callable[[FeedConfig, str, str], Topic]] = {
     "trades": Trades,
     "orderbook": OrderBook,
     "liquidations": Liquidations,
@@ -307,14 +272,15 @@ class BybitDecoder:
     def __init__(self, feed: FeedConfig, streams: Sequence[Stream]) -> None:
         self.streams = streams
         self.last_push_us = 0
-        self._topics = [TOPIC_KINDS[channel](feed, channel, symbol) for channel, symbol in streams]
+        self._topics = [TOPICS[channel](feed, channel, symbol) for channel, symbol in streams]
         self._by_name = {topic.name.encode(): topic for topic in self._topics}
         self._by_stream = dict(zip(streams, self._topics, strict=True))
         self._books = [topic for topic in self._topics if topic.channel == "orderbook"]
         self._ids = itertools.count(1)
         self._requests: dict[str, tuple[str, list[Topic], int]] = {}
         """req_id → (operation, topics, when): at most one a topic at a time."""
-        self._started = 0
+        self._started = self._look_at = 0
+        self._silence = round(feed.stream_silence * 1e6)
         self._control = msgspec.json.Decoder(ControlMessage).decode
 
     def subscribe(self) -> list[str]:
@@ -386,7 +352,8 @@ class BybitDecoder:
         elif message.success is not False:
             for topic in topics:
                 out.append(Subscribed(topic.channel, topic.symbol))
-                if topic.channel == "orderbook" and not topic.last_ts:
+                topic.last_recv = recv_us
+                if topic.channel == "orderbook":
                     topic.waiting_since = recv_us
         elif len(topics) > 1:  # one bad topic refuses the batch: ask for each alone
             out.append(Notice("batch_refused", message.ret_msg[:200]))
@@ -401,6 +368,17 @@ class BybitDecoder:
         out: list[Item] = []
         for book in self._books:
             book.flush(recv_us, out)
+        if recv_us >= self._look_at:
+            self._look_at = recv_us + 1_000_000
+            for topic in self._topics:
+                if topic.silent(recv_us, self._silence):
+                    # The new snapshot tells whether anything was missed.
+                    out.append(
+                        Notice(
+                            "silent", f"nothing for {self._silence // 10**6} s", topic.channel, topic.symbol
+                        )
+                    )
+                    out.append(Send(self._request("unsubscribe", [topic], recv_us)))
         return out
 
     def drain(self) -> Sequence[Item]:
@@ -443,7 +421,7 @@ class Bybit:
         connections: list[list[Stream]] = [[]]
         characters = 0
         for channel, symbol in itertools.product(feed.channels, feed.symbols):
-            length = len(TOPICS[channel]) + len(symbol) + 10
+            length = len(TOPICS[channel](feed, channel, symbol).name)
             if characters + length > ARGS_CHARACTERS:
                 connections.append([])
                 characters = 0

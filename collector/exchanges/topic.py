@@ -1,0 +1,80 @@
+"""What the topics of every venue have in common: decode, notice what is broken, notice what is silent."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import msgspec
+
+from collector.config import FeedConfig
+from collector.exchanges.base import Bad, Broken, Item, Resynced
+
+INFINITY = float("inf")
+MAX_MS = 10**13
+"""The year 2286: a larger number is no time in milliseconds."""
+Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MS)]
+
+
+class Topic:
+    """One subscribed topic: its state, and its way from a message to rows.
+
+    A subclass names its `message` type, which has `topic` and `ts` (push time, ms)."""
+
+    message: type[msgspec.Struct]
+    chatty = False
+    """Whether silence of this topic means that something is wrong."""
+    whole_after_message = True
+    """Whether the next readable message ends a break; books need a snapshot."""
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str, name: str) -> None:
+        self.channel, self.symbol, self.name = channel, symbol, name
+        self.where = (feed.exchange, feed.market, symbol)
+        self.last_ts = 0
+        """Event time (µs) of the newest row."""
+        self.last_recv = 0
+        """Time of receipt (µs) of the newest message, or of what began the wait for it."""
+        self.broken = False
+        self.resync = False
+        """Set when the venue must be asked for a new snapshot."""
+        self.waiting_since = 0
+        """Receive time (µs) since which a snapshot must come; 0: none is awaited."""
+        self._decode: Callable[[bytes], Any] = msgspec.json.Decoder(self.message, strict=False).decode
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        """Append what the message means to `out`; return its push time (µs).
+
+        Raises msgspec.DecodeError, or ValueError for values that can't be."""
+        message = self._decode(raw)
+        if message.topic != self.name:
+            raise ValueError("the topic is not where it was found")
+        self.last_recv = recv_us
+        if self.broken and self.whole_after_message:
+            self.broken = False
+            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
+        self.take(message, recv_us, out)
+        return int(message.ts) * 1000
+
+    def take(self, message: Any, recv_us: int, out: list[Item]) -> None:
+        """Append the message's rows. Raises ValueError."""
+        raise NotImplementedError
+
+    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
+        """A message of this topic could not be read: what it held is lost, and said to be."""
+        out.append(Bad(f"{self.name}: {reason}"))
+        if not self.broken:
+            self.broken = True
+            out.append(Broken(self.channel, self.symbol, self.last_ts or recv_us, "malformed_message"))
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        """Append rows that are due although nothing new has come."""
+
+    def drain(self, out: list[Item]) -> None:
+        """Append rows that are held back."""
+
+    def silent(self, recv_us: int, after_us: int) -> bool:
+        """Whether a message is overdue; says so once an interval."""
+        if not self.chatty or not self.last_recv or recv_us - self.last_recv < after_us:
+            return False
+        self.last_recv = recv_us
+        return True

@@ -1,0 +1,103 @@
+"""The tests that keep the structure: walls between the packages, names where they belong, documents that match."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from analyzer.cli import main as analyzer_main
+
+from collector.cli import main as collector_main
+from collector.exchanges import EXCHANGES
+from collector.recorder import TABLE_OF
+from collector.rows import CollectorStats
+
+ROOT = Path(__file__).parents[1]
+HEAVY = {"pyarrow", "pandas", "duckdb", "polars"}
+
+
+def modules(package: str) -> list[Path]:
+    return sorted((ROOT / package).rglob("*.py"))
+
+
+def imported(path: Path) -> set[str]:
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            names.add(node.module.split(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", modules("collector"), ids=str)
+def test_collector_stays_lean_and_on_its_side(path: Path) -> None:
+    assert not imported(path) & (HEAVY | {"analyzer"})
+
+
+@pytest.mark.parametrize("path", modules("analyzer"), ids=str)
+def test_analyzer_stays_on_its_side(path: Path) -> None:
+    assert "collector" not in imported(path)
+
+
+def test_the_running_collector_has_loaded_nothing_heavy() -> None:
+    code = "import collector.run, sys; print(' '.join({m.split('.')[0] for m in sys.modules}))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT
+    )
+    assert not set(loaded.stdout.split()) & (HEAVY | {"analyzer", "jgo", "requests"})
+
+
+def test_exchange_names_stay_in_their_own_modules() -> None:
+    for path in modules("collector") + modules("analyzer"):
+        relative = path.relative_to(ROOT)
+        text = path.read_text().lower()
+        for name in EXCHANGES:
+            own = name in path.stem
+            registry = path.name == "__init__.py" and path.parent.name in ("exchanges", "simulator")
+            default = re.findall(rf"default[^\n]*{name}", text)  # the first venue may be a command's default
+            if not own and not registry:
+                assert text.count(name) == len(default), f"{relative} speaks of {name}"
+
+
+def test_every_row_has_the_columns_of_its_table() -> None:
+    text = "".join(path.read_text() for path in sorted((ROOT / "sql").glob("0*.sql")))
+    tables = {
+        name: set(re.findall(r"(\w+) (?:TIMESTAMP|SYMBOL|DOUBLE|VARCHAR|LONG|INT|BOOLEAN)", body))
+        for name, body in re.findall(r"CREATE TABLE IF NOT EXISTS (\w+) \((.*?)\) TIMESTAMP", text, re.S)
+    }
+    for row, table in (TABLE_OF | {CollectorStats: "collector_stats"}).items():
+        fields = set(row.__struct_fields__)  # type: ignore[attr-defined]
+        assert fields | ({"ts"} if table == "gaps" else set()) == tables[table], table
+
+
+@pytest.mark.parametrize(("program", "group"), [("collector", collector_main), ("analyzer", analyzer_main)])
+def test_every_command_is_documented_and_has_help(program: str, group: click.Group) -> None:
+    documents = (ROOT / "README.md").read_text() + "".join(
+        p.read_text() for p in (ROOT / "docs").glob("*.md")
+    )
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        assert command.help, f"{program} {name} has no help"
+        assert f"{program} {name}" in documents, f"{program} {name} is in no document"
+
+
+def test_no_path_of_a_machine_and_no_registry_in_tracked_files() -> None:
+    listed = subprocess.run(["git", "ls-files", "-z"], capture_output=True, text=True, cwd=ROOT)
+    if listed.returncode:
+        pytest.skip("not a git checkout")
+    registry = re.compile(
+        "https?://[^ )\"']*("
+        + "|".join(("py" + "pi", "python" + "hosted", "maven" + ".org", "npm" + "js"))
+        + ")"
+    )
+    for name in filter(None, listed.stdout.split("\0")):
+        text = (ROOT / name).read_text(errors="replace")
+        assert not registry.search(text), name
