@@ -1,0 +1,258 @@
+"""The simulator's I/O: paces the market model, hands its messages to the subscribers, keeps the ledger.
+
+Two policies for slow readers. At a finite rate the market does not wait: a client with more than 64 MiB unread is
+disconnected. At rate 0 the market waits for the slowest client, and while nobody is subscribed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from itertools import islice
+from pathlib import Path
+
+import msgspec
+
+from collector.simulator import SIMULATORS
+from collector.simulator.ledger import LedgerWriter
+from collector.simulator.market import Market
+from collector.simulator.sockets import Client, frame, listen, ready_line
+from collector.simulator.wire import Message, Session, Topic
+
+TICK = 0.005
+"""Seconds between two batches at a finite rate."""
+MOST_BATCH = 1000
+UNPACED_BATCH = 250
+UNPACED_BUFFERED = 1 << 20
+"""Bytes that a client may leave unread before an unpaced market waits."""
+HOUSEKEEPING = 0.1
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True):
+    exchange: str = "bybit"
+    host: str = "127.0.0.1"
+    port: int = 0
+    symbols: list[str] = msgspec.field(default_factory=lambda: ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
+    rate: float = 1000.0
+    """Messages/s over all symbols; 0: as fast as the clients read."""
+    messages: int = 0
+    """The market stops after this many messages since the first subscription; 0: never."""
+    seed: int = 1
+    ledger: Path | None = None
+    disconnect_every: float = 0.0
+    """Seconds; 0: never."""
+    skip_every: int = 0
+    """One book delta in this many is counted but not sent; 0: none."""
+
+
+class Channel:
+    """A topic that has been subscribed at least once, and who has it now."""
+
+    __slots__ = ("clients", "topic")
+
+    def __init__(self, topic: Topic) -> None:
+        self.topic = topic
+        self.clients: list[Client] = []
+
+
+class Simulator:
+    """A running exchange; see `serve`."""
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self.wire = SIMULATORS[options.exchange]
+        self.port = options.port
+        self.messages = 0
+        """Of the market, since the first subscription."""
+        self.sent = 0
+        """Frames written, over all clients."""
+        self.stopped = asyncio.Event()
+        """The market has made all its messages."""
+        self._model = Market(options.symbols, options.seed, options.rate)
+        self._events = self._model.events()
+        self._now_ms = time.time_ns() // 1_000_000
+        self._exchange = self.wire.exchange(self._model, self._now_ms)
+        self._ledger = (
+            LedgerWriter(options.ledger, options.exchange, options.seed)
+            if options.ledger is not None
+            else None
+        )
+        self._channels: dict[tuple[str, str], Channel] = {}
+        self._shown: list[list[list[Channel]]] = [[[] for _ in range(4)] for _ in options.symbols]
+        """[symbol][kind of event] → channels."""
+        self._clients: set[Client] = set()
+        self._deltas = 0
+
+    @property
+    def ready(self) -> dict[str, object]:
+        return ready_line(self.wire, self.options.host, self.port)
+
+    def url(self, market: str) -> str:
+        return next(
+            f"ws://{self.options.host}:{self.port}{path}"
+            for path, m in self.wire.paths.items()
+            if m == market
+        )
+
+    def _clock(self) -> int:
+        """Milliseconds since the epoch, never backwards."""
+        self._now_ms = max(self._now_ms, time.time_ns() // 1_000_000)
+        return self._now_ms
+
+    # Requests
+
+    def session(self, market: str, conn_id: str) -> Session:
+        return self.wire.session(market, conn_id, lambda topic: self._exchange.knows(market, topic))
+
+    def rest(self, path: str, query: dict[str, str]) -> tuple[int, str]:
+        return self._exchange.rest(path, query, self._clock())
+
+    async def serve_client(self, client: Client) -> None:
+        self._clients.add(client)
+        try:
+            async for text in client.requests():
+                reply = client.session.handle(text)
+                client.out.extend(map(frame, reply.texts))
+                for name in reply.unsubscribed:
+                    self._channels[client.market, name].clients.remove(client)
+                for name in reply.subscribed:
+                    self._subscribe(client, name)
+                client.flush()
+        finally:
+            self._clients.discard(client)
+            for channel in self._channels.values():
+                if client in channel.clients:
+                    channel.clients.remove(client)
+
+    def _subscribe(self, client: Client, name: str) -> None:
+        channel = self._channels.get((client.market, name))
+        if channel is None:
+            topic = self._exchange.topic(client.market, name)
+            channel = self._channels[client.market, name] = Channel(topic)
+            self._shown[topic.index][topic.kind].append(channel)
+        channel.clients.append(client)
+        self._send(channel.topic.snapshot(self._clock()), [client])
+
+    def _send(self, message: Message | None, clients: list[Client]) -> None:
+        if message is None:
+            return
+        if clients:
+            data = frame(message.text)
+            for client in clients:
+                client.out.append(data)
+            self.sent += len(clients)
+        if self._ledger is not None:
+            self._ledger.add(message.entries, len(clients))
+
+    # The market
+
+    def _step(self, count: int) -> None:
+        """Make the next `count` messages and write them."""
+        for client in [client for client in self._clients if not client.open]:
+            self._clients.discard(client)
+            for channel in self._channels.values():
+                if client in channel.clients:
+                    channel.clients.remove(client)
+        now_ms, shown, skip_every, send = self._clock(), self._shown, self.options.skip_every, self._send
+        for kind, symbol, fills in islice(self._events, count):
+            for channel in shown[symbol.index][kind]:
+                message = channel.topic.publish(fills, now_ms)
+                clients = channel.clients
+                if skip_every and message is not None and channel.topic.is_delta:
+                    self._deltas += 1
+                    if self._deltas % skip_every == 0:
+                        clients = []
+                send(message, clients)
+        if self._channels:
+            self.messages += count
+        for client in self._clients:
+            client.flush()
+
+    def _left(self) -> int:
+        return self.options.messages - self.messages if self.options.messages else MOST_BATCH
+
+    async def _paced(self) -> None:
+        rate, clock = self.options.rate, asyncio.get_running_loop().time
+        start, done = clock(), 0
+        while (left := self._left()) > 0:
+            due = int((clock() - start) * rate) - done
+            count = min(due, MOST_BATCH, left)
+            if count > 0:
+                self._step(count)
+                done += count
+            if due > rate + MOST_BATCH:  # a second behind: this machine can't, so don't chase it
+                start, done = clock(), 0
+            await asyncio.sleep(0 if due > MOST_BATCH else max(TICK, (done + 1) / rate - (clock() - start)))
+
+    async def _unpaced(self) -> None:
+        while (left := self._left()) > 0:
+            await asyncio.sleep(0)
+            while not self._ready_readers():  # noqa: ASYNC110 - a transport tells of no event
+                await asyncio.sleep(0.001)
+            self._step(min(UNPACED_BATCH, left))
+
+    def _ready_readers(self) -> bool:
+        return any(channel.clients for channel in self._channels.values()) and all(
+            client.buffered < UNPACED_BUFFERED for client in self._clients if client.open
+        )
+
+    async def run(self) -> None:
+        await (self._paced() if self.options.rate else self._unpaced())
+        self._flush()
+        self.stopped.set()
+
+    async def housekeeping(self) -> None:
+        """Repetitions every 100 ms, the ledger every second."""
+        for turn in range(1, 1 << 62):
+            await asyncio.sleep(HOUSEKEEPING)
+            now_ms = self._clock()
+            for channel in self._channels.values():
+                self._send(channel.topic.repeat(now_ms), channel.clients)
+            for client in self._clients:
+                client.flush()
+            if turn % round(1 / HOUSEKEEPING) == 0:
+                self._flush()
+
+    async def disconnect(self) -> None:
+        """Cut every connection now and then, without a closing handshake, as a failing network does."""
+        while True:
+            await asyncio.sleep(self.options.disconnect_every)
+            for client in self._clients:
+                client.connection.transport.abort()
+
+    def _flush(self) -> None:
+        if self._ledger is not None:
+            self._ledger.flush()
+
+    def close(self) -> None:
+        if self._ledger is not None:
+            self._ledger.close()
+
+
+@asynccontextmanager
+async def serve(options: Options) -> AsyncIterator[Simulator]:
+    """A simulated exchange that runs until the context ends. Raises OperatorError."""
+    simulator = Simulator(options)
+    async with AsyncExitStack() as stack:
+        stack.callback(simulator.close)
+        simulator.port = await stack.enter_async_context(
+            listen(
+                simulator.wire,
+                options.host,
+                options.port,
+                simulator.session,
+                simulator.serve_client,
+                simulator.rest,
+            )
+        )
+        group = await stack.enter_async_context(asyncio.TaskGroup())  # a task that fails ends the context
+        tasks = [group.create_task(simulator.run()), group.create_task(simulator.housekeeping())]
+        if options.disconnect_every:
+            tasks.append(group.create_task(simulator.disconnect()))
+        try:
+            yield simulator
+        finally:
+            for task in tasks:
+                task.cancel()

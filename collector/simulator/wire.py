@@ -1,0 +1,77 @@
+"""What a venue's wire module provides to the simulator and to the replay. Pure: no I/O, and the clock is handed in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Protocol
+
+import msgspec
+
+from collector.simulator.market import Fill, Market
+
+
+class Reply(msgspec.Struct, frozen=True):
+    """What one request means."""
+
+    texts: list[str]
+    """Frames to send at once, before any data of the new subscriptions."""
+    subscribed: list[str] = []
+    """Topics."""
+    unsubscribed: list[str] = []
+
+
+class Session(Protocol):
+    """The requests of one connection."""
+
+    def handle(self, text: str) -> Reply: ...
+
+
+class Message(msgspec.Struct, frozen=True, gc=False):
+    """One published message, and the ledger's account of what it holds (without the number of receivers)."""
+
+    text: str
+    entries: list[str]
+
+
+class Topic(Protocol):
+    """One subscribable stream of one market."""
+
+    index: int
+    """Which symbol of the market model."""
+    kind: int
+    """Which kind of its events."""
+    is_delta: bool
+    """Its messages are chained, so that leaving one out breaks the chain."""
+
+    def snapshot(self, now_ms: int) -> Message | None:
+        """What a new subscriber is sent first."""
+
+    def publish(self, fills: list[Fill], now_ms: int) -> Message | None:
+        """The message for the event that the market model has just made; None when the topic does not show it."""
+
+    def repeat(self, now_ms: int) -> Message | None:
+        """What is sent because nothing has been for a while."""
+
+
+class Exchange(Protocol):
+    """A venue's view of a market model."""
+
+    def knows(self, market: str, topic: str) -> bool: ...
+
+    def topic(self, market: str, name: str) -> Topic:
+        """A topic at its first subscription."""
+
+    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, str]:
+        """HTTP status and body."""
+
+
+class Wire(Protocol):
+    """One venue's protocol."""
+
+    name: str
+    paths: Mapping[str, str]
+    """WebSocket path → market."""
+
+    def session(self, market: str, conn_id: str, knows: Callable[[str], bool]) -> Session: ...
+
+    def exchange(self, model: Market, started_ms: int) -> Exchange: ...
