@@ -14,6 +14,7 @@ from typing import Any
 import msgspec
 
 from collector.simulator.bybit_topics import RECENT_TRADES, BybitTopic, Listing, TradeTopic, make_topic
+from collector.simulator.bybit_transcript import BybitTranscript
 from collector.simulator.market import Market
 from collector.simulator.wire import Reply
 
@@ -95,10 +96,7 @@ class BybitExchange:
         self._trades: dict[tuple[str, str], TradeTopic] = {}
 
     def knows(self, market: str, topic: str) -> bool:
-        match = TOPIC.fullmatch(topic)
-        if match is None or (market == "spot" and match[1] == "allLiquidation"):
-            return False
-        return match[2] in self._listings[market]
+        return offered_symbol(market, topic) in self._listings[market]
 
     def topic(self, market: str, name: str) -> BybitTopic:
         prefix, _, symbol = name.rpartition(".")
@@ -161,6 +159,11 @@ class BybitExchange:
         }
 
 
+def offered_symbol(market: str, topic: str) -> str:
+    match = TOPIC.fullmatch(topic)
+    return "" if match is None or (market == "spot" and match[1] == "allLiquidation") else match[2]
+
+
 def instrument(listing: Listing) -> dict[str, Any]:
     item = listing.model.instrument
     return {
@@ -181,6 +184,27 @@ def rest_answer(result: dict[str, Any], now_ms: int, code: int = 0, text: str = 
 class BybitWire:
     name = "bybit"
     paths: Mapping[str, str] = PATHS
+
+    def offers(self, market: str, topic: str) -> str:
+        return offered_symbol(market, topic)
+
+    def identify(self, message: Mapping[str, Any]) -> tuple[str, int]:
+        topic, push = message.get("topic"), message.get("ts")
+        if isinstance(topic, str) and isinstance(push, int) and "data" in message:
+            return topic, push
+        return "", 0
+
+    def transcript(self, market: str) -> BybitTranscript:
+        return BybitTranscript(market)
+
+    def recorded_rest(
+        self, path: str, query: Mapping[str, str], symbols: Mapping[str, set[str]], now_ms: int
+    ) -> tuple[int, str]:
+        if path != "/v5/market/instruments-info":
+            return 404, "not recorded"
+        category = query.get("category", "")
+        listed = [{"symbol": symbol, "status": "Trading"} for symbol in sorted(symbols.get(category, ()))]
+        return 200, rest_answer({"category": category, "list": listed, "nextPageCursor": ""}, now_ms)
 
     def session(self, market: str, conn_id: str, knows: Callable[[str], bool]) -> Session:
         return Session(market, conn_id, knows)

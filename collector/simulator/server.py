@@ -31,7 +31,7 @@ HOUSEKEEPING = 0.1
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
-    exchange: str = "bybit"
+    exchange: str
     host: str = "127.0.0.1"
     port: int = 0
     symbols: list[str] = msgspec.field(default_factory=lambda: ["BTCUSDT", "ETHUSDT", "SOLUSDT"])

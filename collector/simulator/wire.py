@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -65,12 +65,32 @@ class Exchange(Protocol):
         """HTTP status and body."""
 
 
+class Transcript(Protocol):
+    """Reads one market's recorded messages, in order, for the ledger. Independent of the collector's own decoding."""
+
+    def entries(self, text: str) -> list[str]:
+        """The ledger's account of one data message. Raises ValueError, KeyError or TypeError for what it can't be."""
+
+
 class Wire(Protocol):
     """One venue's protocol."""
 
     name: str
     paths: Mapping[str, str]
     """WebSocket path → market."""
+
+    def offers(self, market: str, topic: str) -> str:
+        """The symbol of a topic of a kind that the market has, else ""."""
+
+    def identify(self, message: Mapping[str, Any]) -> tuple[str, int]:
+        """Topic and push time (ms) of a recorded data message; ("", 0) for an answer or another venue's message."""
+
+    def transcript(self, market: str) -> Transcript: ...
+
+    def recorded_rest(
+        self, path: str, query: Mapping[str, str], symbols: Mapping[str, set[str]], now_ms: int
+    ) -> tuple[int, str]:
+        """HTTP status and body for a recording that holds no such answer. `symbols`: market → what it recorded."""
 
     def session(self, market: str, conn_id: str, knows: Callable[[str], bool]) -> Session: ...
 

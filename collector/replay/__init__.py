@@ -1,0 +1,1 @@
+"""Recorded sessions served again over the wire protocol that they were recorded from."""

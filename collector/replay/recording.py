@@ -1,0 +1,168 @@
+"""Recorded sessions on disk: JSON lines, plain or gzip, read as a stream as often as needed.
+
+A line is `{"t": "connect|send|recv|http|header", "conn", "ts": seconds, "url" or "addr", "data"}`, or a bare message.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import parse_qsl, urlsplit
+
+import msgspec
+
+from collector.errors import BAD_CONFIG, OperatorError
+from collector.simulator import SIMULATORS
+from collector.simulator.wire import Transcript, Wire
+
+
+class Recorded(msgspec.Struct, frozen=True, gc=False):
+    """One data message."""
+
+    number: int
+    """Position in the recording."""
+    at: float
+    """Seconds from the recording's first data message."""
+    market: str
+    topic: str
+    text: str
+
+
+class Page(msgspec.Struct, frozen=True):
+    """One recorded REST answer."""
+
+    path: str
+    query: dict[str, str]
+    body: str
+
+
+def lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, object). Raises OperatorError naming file and line."""
+    number = 0
+    try:
+        with open_binary(file) as stream:
+            for number, line in enumerate(stream, 1):
+                if line.strip():
+                    item = json.loads(line)
+                    if not isinstance(item, dict):
+                        raise ValueError("not a JSON object")
+                    yield number, item
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise unusable(file, number + 1, f"damaged gzip data ({error})") from error
+    except OSError as error:
+        raise OperatorError(
+            f"recording {file}: can't be read ({error.strerror}); correct the path", BAD_CONFIG
+        ) from error
+    except ValueError as error:  # also JSON's and Unicode's
+        raise unusable(file, max(number, 1), str(error)) from error
+
+
+def open_binary(file: Path) -> IO[bytes]:
+    if file.suffix == ".gz":
+        return gzip.open(file, "rb")  # type: ignore[return-value]
+    return file.open("rb")
+
+
+def unusable(file: Path, number: int, cause: str) -> OperatorError:
+    return OperatorError(
+        f"recording {file}: line {number}: {cause}; a recording is JSON lines of sent and received frames or of bare "
+        "messages, plain or .gz",
+        BAD_CONFIG,
+    )
+
+
+def detect(files: Sequence[Path]) -> str:
+    """The exchange, from the first file that tells. Raises OperatorError."""
+    for file in files:
+        for _, item in lines(file):
+            told = f"{item.get('exchange', '')} {item.get('url') or item.get('addr') or ''}".lower()
+            for name, wire in SIMULATORS.items():
+                if name in told or ("t" not in item and wire.identify(item)[0]):
+                    return name
+    raise OperatorError(
+        f"recording {files[0]}: no line tells the exchange; name it with --exchange ({', '.join(SIMULATORS)})",
+        BAD_CONFIG,
+    )
+
+
+class Recording:
+    """One or more files, one after the other. Read whole once, to check them; nothing but an index is kept."""
+
+    def __init__(self, files: Sequence[Path], wire: Wire, market: str = "") -> None:
+        """`market`: that of messages whose connection is not recorded; "" takes the venue's first.
+
+        Raises OperatorError."""
+        self.files, self.wire = files, wire
+        self._market = market or next(iter(wire.paths.values()))
+        self.topics: dict[str, set[str]] = {name: set() for name in wire.paths.values()}
+        """market → recorded topics"""
+        self.symbols: dict[str, set[str]] = {name: set() for name in wire.paths.values()}
+        self.pages: list[Page] = []
+        self.counts: dict[str, int] = dict.fromkeys(wire.paths.values(), 0)
+        """market → data messages"""
+        for message in self._read(self.pages, {name: wire.transcript(name) for name in wire.paths.values()}):
+            self.counts[message.market] += 1
+            self.topics[message.market].add(message.topic)
+            self.symbols[message.market].add(message.topic.rpartition(".")[2])
+        if not any(self.counts.values()):
+            raise OperatorError(
+                f"recording {files[0]}: no data message of {wire.name} in it; check the file and --exchange",
+                BAD_CONFIG,
+            )
+
+    def messages(self) -> Iterator[Recorded]:
+        return self._read([], {})
+
+    def knows(self, market: str, topic: str) -> bool:
+        """Recorded, or of a recorded symbol: then it is acknowledged and stays silent."""
+        return topic in self.topics[market] or self.wire.offers(market, topic) in self.symbols[market]
+
+    def rest(self, path: str, query: dict[str, str], now_ms: int) -> tuple[int, str]:
+        """The recorded answer to the same path, where no parameter of both requests differs."""
+        if query.get("cursor"):
+            return self.wire.recorded_rest(path, query, {}, now_ms)
+        for page in self.pages:
+            shared = page.query.keys() & query.keys() - {"limit"}
+            if page.path == path and all(page.query[name] == query[name] for name in shared):
+                return 200, page.body
+        return self.wire.recorded_rest(path, query, self.symbols, now_ms)
+
+    def _read(self, pages: list[Page], checks: dict[str, Transcript]) -> Iterator[Recorded]:
+        """Every data message. REST answers are added to `pages`; `checks` (market → transcript) raise for bad content."""
+        number, base, at = 0, 0.0, 0.0
+        for file in self.files:
+            markets: dict[str, str] = {}
+            first: float | None = None
+            for line, item in lines(file):
+                kind = item.get("t", "bare")
+                if kind in ("connect", "http"):
+                    url = urlsplit(str(item.get("url") or item.get("addr") or ""))
+                    if kind == "connect":
+                        markets[str(item.get("conn"))] = self.wire.paths.get(url.path, "")
+                    elif isinstance(item.get("data"), str):
+                        pages.append(Page(url.path, dict(parse_qsl(url.query)), item["data"]))
+                    continue
+                if kind not in ("recv", "bare"):
+                    continue
+                try:
+                    text = item["data"] if kind == "recv" else json.dumps(item, separators=(",", ":"))
+                    topic, push_ms = self.wire.identify(json.loads(text) if kind == "recv" else item)
+                    when = float(item["ts"]) if kind == "recv" else push_ms / 1000
+                except (ValueError, KeyError, TypeError, AttributeError) as error:
+                    raise unusable(file, line, f"not a received message ({error!r})") from error
+                market = markets.get(str(item.get("conn")), self._market)
+                if topic and market:
+                    try:
+                        if market in checks:
+                            checks[market].entries(text)
+                    except (ValueError, KeyError, TypeError, AttributeError) as error:
+                        raise unusable(file, line, f"message of {topic}: {error!r}") from error
+                    first = when if first is None else first
+                    at = max(at, base + when - first)
+                    yield Recorded(number, at, market, topic, text)
+                    number += 1
+            base = at
