@@ -79,12 +79,12 @@ def of_url(config: QuestDBConfig) -> Endpoint:
                 f"not a PostgreSQL address ({str(error).strip()})",
                 'write "postgresql://user@host:8812/qdb"',
             ) from error
-        defaults = {
+        missing = {
             "user": config.user or PG_USER,
             "password": config.password or PG_PASSWORD,
             "dbname": "qdb",
         }
-        pg = make_conninfo(**{**defaults, **{k: v for k, v in given.items() if v is not None}})
+        pg = make_conninfo(config.pg, **{key: value for key, value in missing.items() if key not in given})
     else:
         pg = pg_url(urlsplit(config.url).hostname or "", PG_PORT, config)
     return Endpoint(config.url.rstrip("/"), pg, config.user, config.password)

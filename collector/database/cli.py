@@ -1,0 +1,185 @@
+"""`collector db` and `collector migrate`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import click
+import msgspec
+from rich.console import Console
+from rich.table import Table
+
+from collector.config import Config, load
+from collector.database import managed
+from collector.database.endpoint import Endpoint, connect, of_url, require_supported, resolve
+from collector.database.migrate import migrate as apply_migrations
+from collector.errors import FAILED, OperatorError, reports_errors
+
+config_option = click.option(
+    "--config", metavar="FILE", help="Configuration file; default: evenkeel.toml if it exists."
+)
+
+
+class TableStatus(msgspec.Struct):
+    name: str
+    kind: str
+    """"table" or "view" (materialized)."""
+    rows: int
+    suspended: bool
+    """Its write-ahead log is: rows are accepted and stay invisible."""
+    pending: int
+    """Transactions accepted and not yet applied."""
+
+
+class Status(msgspec.Struct):
+    url: str
+    managed: bool
+    running: bool
+    version: str | None = None
+    pg: str | None = None
+    """host:port"""
+    pid: int | None = None
+    started: str | None = None
+    data: str | None = None
+    disk_bytes: int | None = None
+    """What the tables take, as the server counts it."""
+    disk_free_bytes: int | None = None
+    """On the disk of `data`."""
+    tables: list[TableStatus] = msgspec.field(default_factory=list)
+
+
+@click.group()
+def db() -> None:
+    """The managed local QuestDB."""
+
+
+@db.command()
+@config_option
+@reports_errors
+def start(config: str | None) -> None:
+    """Start it and wait until it answers."""
+    settings = _managed(load(config))
+    before = managed.status(settings.questdb)
+    server = managed.start(settings.questdb)
+    what = "running already" if before == server else "started"
+    click.echo(f"QuestDB {server.version} {what}: console {server.http}, pid {server.pid}")
+
+
+@db.command()
+@config_option
+@reports_errors
+def stop(config: str | None) -> None:
+    """Stop it."""
+    settings = _managed(load(config))
+    stopped = managed.stop(settings.questdb)
+    click.echo(
+        "QuestDB stopped" if stopped else f"no managed QuestDB runs in {managed.data_dir(settings.questdb)}"
+    )
+
+
+@db.command()
+@config_option
+@click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
+@reports_errors
+def status(config: str | None, form: str) -> None:
+    """Version, addresses, tables and disk; of any server, also one that is not managed. Exit 1 when it is not running."""
+    found = inspect(load(config))
+    if form == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(found)).decode())
+    else:
+        _show(found)
+    if not found.running:
+        raise SystemExit(FAILED)
+
+
+@click.command()
+@config_option
+@reports_errors
+def migrate(config: str | None) -> None:
+    """Bring the tables in sql/ up to date, once and in order."""
+    settings = load(config)
+    endpoint = resolve(settings.questdb)
+    version = require_supported(endpoint)
+    names = apply_migrations(endpoint, settings.retention)
+    for name in names:
+        click.echo(f"applied {name}")
+    click.echo(
+        f"QuestDB {version} at {endpoint.http_url}: {'up to date' if names else 'was up to date already'}"
+    )
+
+
+def _managed(settings: Config) -> Config:
+    if settings.questdb.url != "managed":
+        raise OperatorError(
+            f'questdb.url is "{settings.questdb.url}": that server is not ours to start or stop; '
+            'use its own tools, or set questdb.url = "managed"'
+        )
+    return settings
+
+
+def inspect(config: Config) -> Status:
+    """The state of the configured server, which is not started for it. Raises DatabaseError for one that is too old."""
+    settings = config.questdb
+    found = Status(url=settings.url, managed=settings.url == "managed", running=False)
+    if found.managed:
+        folder = managed.data_dir(settings)
+        found.data = str(folder)
+        if folder.exists():
+            found.disk_free_bytes = shutil.disk_usage(folder).free
+        server = managed.status(settings)
+        if server is None:
+            return found
+        endpoint = managed.endpoint_of(server, settings)
+        found.pid, found.started, found.url = server.pid, server.started, server.http
+    else:
+        endpoint = of_url(settings)
+    found.version = require_supported(endpoint)
+    found.running = True
+    _ask(endpoint, found)
+    return found
+
+
+def _ask(endpoint: Endpoint, found: Status) -> None:
+    with connect(endpoint) as connection:
+        found.pg = f"{connection.info.host}:{connection.info.port}"
+        rows: list[tuple[Any, ...]] = connection.execute(
+            "SELECT t.table_name, t.matView, w.suspended, w.sequencerTxn - w.writerTxn "
+            "FROM tables() t LEFT JOIN wal_tables() w ON t.table_name = w.name ORDER BY t.table_name"
+        ).fetchall()
+        for name, view, suspended, pending in rows:
+            count = connection.execute(f'SELECT count() FROM "{name}"').fetchone()  # noqa: S608  the server's own name
+            kind, lines = "view" if view else "table", count[0] if count else 0
+            found.tables.append(TableStatus(name, kind, lines, bool(suspended), pending or 0))
+        size = connection.execute("SELECT sum(diskSize) FROM table_storage()").fetchone()
+        found.disk_bytes = size[0] or 0 if size else 0
+
+
+def _show(found: Status) -> None:
+    console = Console(highlight=False)
+    if not found.running:
+        console.print(f"QuestDB is not running in {found.data}; 'collector db start' starts it")
+        return
+    kind = (
+        f"managed, pid {found.pid} since {found.started}, data {found.data}"
+        if found.managed
+        else "not managed"
+    )
+    console.print(f"QuestDB {found.version} ({kind})", soft_wrap=True)
+    console.print(f"console {found.url}   PGWire {found.pg}")
+    free = f", {found.disk_free_bytes / 2**30:.1f} GiB free" if found.disk_free_bytes is not None else ""
+    console.print(f"tables take {(found.disk_bytes or 0) / 2**20:.1f} MiB{free}")
+    table = Table("table", "kind")
+    table.add_column("rows", justify="right")
+    table.add_column("pending", justify="right")
+    table.add_column("")
+    for one in found.tables:
+        fault = "[red]SUSPENDED[/red]" if one.suspended else ""
+        table.add_row(one.name, one.kind, f"{one.rows:,}", str(one.pending), fault)
+    console.print(table)
+    for one in found.tables:
+        if one.suspended:
+            console.print(
+                f"[red]{one.name} accepts rows that stay invisible[/red]: free disk space if it ran out, then run "
+                f"in the console: ALTER TABLE {one.name} RESUME WAL"
+            )

@@ -1,0 +1,123 @@
+"""A real QuestDB for the tests: EVENKEEL_TEST_QUESTDB, else a container, else the managed server; never a mock."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from functools import cache
+from typing import Any
+
+import pytest
+
+from collector.config import QuestDBConfig, RetentionConfig
+from collector.database import managed
+from collector.database.endpoint import (
+    PG_PASSWORD,
+    PG_USER,
+    Endpoint,
+    connect,
+    of_url,
+    require_supported,
+    wait_until_ready,
+)
+from collector.database.migrate import migrate
+
+IMAGE = "questdb/questdb:9.3.4"
+MARKER = "evenkeel_test_server"
+"""A table of this name says that the server is for tests, so that everything in it may be dropped."""
+ROWS_TIMEOUT = 30.0
+
+
+@cache
+def chosen_server() -> str:
+    """ "url", "container" or "managed"."""
+    if os.environ.get("EVENKEEL_TEST_QUESTDB"):
+        return "url"
+    docker = shutil.which("docker")
+    if docker is not None:
+        probe = subprocess.run([docker, "info"], capture_output=True, timeout=20, check=False)
+        if probe.returncode == 0:
+            return "container"
+    return "managed"
+
+
+def pytest_report_header() -> str:
+    what = {
+        "url": f"at {os.environ.get('EVENKEEL_TEST_QUESTDB')} (EVENKEEL_TEST_QUESTDB)",
+        "container": f"in a container ({IMAGE})",
+        "managed": "managed, on free ports",
+    }
+    return f"QuestDB: {what[chosen_server()]}"
+
+
+@pytest.fixture(scope="session")
+def questdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
+    """A QuestDB server, empty or with what earlier tests left."""
+    with ExitStack() as stack:
+        match chosen_server():
+            case "url":
+                endpoint = of_url(QuestDBConfig(url=os.environ["EVENKEEL_TEST_QUESTDB"]))
+            case "container":
+                endpoint = _container(stack)
+            case _:
+                config = QuestDBConfig(data=str(tmp_path_factory.mktemp("questdb")), http_port=0, pg_port=0)
+                server = managed.start(config)
+                stack.callback(managed.stop, config)
+                endpoint = managed.endpoint_of(server, config)
+        require_supported(endpoint)
+        tables = {name for (name,) in query(endpoint, "SELECT table_name FROM tables()")}
+        if tables and MARKER not in tables:
+            pytest.exit(
+                f"{endpoint.http_url} holds tables that are not of tests, and the tests drop everything: "
+                "set EVENKEEL_TEST_QUESTDB to an empty server",
+                returncode=2,
+            )
+        yield endpoint
+
+
+def _container(stack: ExitStack) -> Endpoint:
+    from testcontainers.core.container import DockerContainer
+
+    container = DockerContainer(IMAGE).with_exposed_ports(9000, 8812)
+    for key, value in managed.settings(QuestDBConfig(), 9000, 8812).items():
+        container.with_env(key, value.replace("127.0.0.1:", "0.0.0.0:"))
+    stack.enter_context(container)
+    host = container.get_container_host_ip()
+    pg = f"postgresql://{PG_USER}:{PG_PASSWORD}@{host}:{container.get_exposed_port(8812)}/qdb"
+    endpoint = Endpoint(f"http://{host}:{container.get_exposed_port(9000)}", pg)
+    wait_until_ready(endpoint, 60)
+    return endpoint
+
+
+@pytest.fixture
+def database(questdb: Endpoint) -> Endpoint:
+    """The server with the migrated tables, all empty."""
+    empty(questdb)
+    migrate(questdb, RetentionConfig())
+    return questdb
+
+
+def empty(endpoint: Endpoint) -> None:
+    """Drop all tables and views of the test server."""
+    query(endpoint, "DROP ALL TABLES")
+    query(endpoint, f"CREATE TABLE IF NOT EXISTS {MARKER} (ts TIMESTAMP)")
+
+
+def query(endpoint: Endpoint, sql: str) -> list[tuple[Any, ...]]:
+    """The rows of a statement, none for one without a result. Times are naive datetimes in UTC."""
+    with connect(endpoint) as connection:
+        cursor = connection.execute(sql)
+        return cursor.fetchall() if cursor.description else []
+
+
+def wait_rows(endpoint: Endpoint, table: str, count: int) -> None:
+    """Return when the table shows at least `count` rows; fail when it doesn't in half a minute."""
+    deadline = time.monotonic() + ROWS_TIMEOUT
+    while (found := query(endpoint, f"SELECT count() FROM {table}")[0][0]) < count:
+        if time.monotonic() > deadline:
+            pytest.fail(f"{table} has {found} rows after {ROWS_TIMEOUT:g} s, expected {count}")
+        time.sleep(0.02)
