@@ -22,7 +22,7 @@ $(STAMP): requirements.lock pyproject.toml
 	@echo "==> ready: $(BIN)/collector, $(BIN)/analyzer"
 
 demo: setup  ## QuestDB, exchange simulator, collector, verification and one analysis, on this machine
-	@$(BIN)/collector demo $(ARGS)
+	@$(BIN)/collector demo $(if $(VENUES),--venues $(VENUES)) $(ARGS)
 
 lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy

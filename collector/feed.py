@@ -151,7 +151,14 @@ class Feed:
         self._metrics.messages += 1
         self.last_message = time.monotonic()
         gaps = self.recorder.gaps
-        items = decoder.decode(raw, recv_us)
+        try:
+            items = decoder.decode(raw, recv_us)
+        except Exception as error:  # a mistake of ours must not cost the socket
+            log.exception(
+                "decoder failed, message put aside", feed=self.name, remedy="report it with the dead letter"
+            )
+            self.recorder.decoder_failed(error, self.streams, decoder.last_ts, recv_us, raw)
+            return
         if gaps.closing and decoder.last_push_us:
             gaps.received(decoder.last_push_us, recv_us)
         if items:

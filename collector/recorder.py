@@ -28,6 +28,12 @@ from collector.rows import BookSnapshot, FeedEvent, Gap, Liquidation, Row, Ticke
 
 log = structlog.get_logger()
 
+EARLIEST_US = 1_230_768_000_000_000
+"""2009-01-01: before any exchange here."""
+FUTURE_US = 86_400_000_000
+"""Event times further ahead of the clock than a day are refused: one row in the year 5000 keeps QuestDB's
+materialized views, and with them the table, busy without end."""
+
 CHANNEL_OF: dict[type, str] = {
     Trade: "trades",
     BookSnapshot: "orderbook",
@@ -70,6 +76,22 @@ class Recorder:
         for item in items:
             handlers[type(item)](item)
 
+    def decoder_failed(
+        self,
+        error: Exception,
+        streams: Sequence[Stream],
+        last_ts: Callable[[Stream], int],
+        recv_us: int,
+        raw: bytes,
+    ) -> None:
+        """A message of unknown content is lost: keep it, and declare a moment missing in every stream it may be of."""
+        self.take([Bad(f"{type(error).__name__}: {error}")], recv_us, raw)
+        for stream in streams:
+            if stream in self.gaps.begun and stream not in self.gaps.open:
+                newest = last_ts(stream) or recv_us
+                self.gaps.broken(stream, newest, "decoder_error", None, recv_us)
+                self.gaps.resynced(stream, max(newest, recv_us), recv_us)
+
     def event(self, event: str, recv_us: int, channel: str = "", symbol: str = "", detail: str = "") -> None:
         """A `feed_events` row."""
         feed = self.feed
@@ -79,6 +101,9 @@ class Recorder:
 
     def _row(self, row: Trade | BookSnapshot | Liquidation | Ticker) -> None:
         kind = type(row)
+        if not EARLIEST_US < row.ts < self._recv_us + FUTURE_US:
+            self._unstorable(row, CHANNEL_OF[kind], f"event time {row.ts} µs can't be")
+            return
         if kind in self._journal.shedding:
             self._shed_row(row, CHANNEL_OF[kind])
             return
@@ -102,6 +127,19 @@ class Recorder:
             return
         rows = self._metrics.rows
         rows[table] = rows.get(table, 0) + 1
+
+    def _unstorable(self, row: Row, table: str, reason: str) -> None:
+        """A row that line protocol or the tables can't take: keep its message, declare the moment."""
+        recv_us = self._recv_us
+        self._metrics.bad_messages += 1
+        self._dead.add(
+            "messages", f"{self.feed.exchange}/{self.feed.market}", f"{table}: {reason}", self._raw
+        )
+        if isinstance(row, Trade | BookSnapshot | Liquidation | Ticker):
+            stream = (CHANNEL_OF[type(row)], row.symbol)
+            at = row.ts if EARLIEST_US < row.ts < recv_us + FUTURE_US else recv_us
+            self.gaps.broken(stream, at, "unstorable_value", 1, recv_us)
+            self.gaps.resynced(stream, at, recv_us)
 
     def _shed_row(self, row: Trade | BookSnapshot | Liquidation | Ticker, channel: str) -> None:
         stream = (channel, row.symbol)

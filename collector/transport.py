@@ -30,7 +30,8 @@ class FeedConnection(ClientConnection):
 
     def process_event(self, event: Event) -> None:
         if type(event) is Frame and event.opcode is Opcode.TEXT and event.fin and self.response is not None:
-            self.on_message(cast(bytes, event.data))
+            # The library hands out a bytearray or a memoryview, by version and by how the frame came.
+            self.on_message(bytes(event.data))
         else:
             super().process_event(event)
 

@@ -1,0 +1,279 @@
+"""`collector demo`: the whole way on this machine, as processes: QuestDB, exchange, collector, verification, analysis."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TextIO
+
+import click
+import httpx
+from rich.console import Console
+from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from collector.config import Duration, load
+from collector.database import managed
+from collector.database.endpoint import Endpoint, connect, resolve
+from collector.database.migrate import migrate
+from collector.errors import OperatorError, reports_errors
+from collector.exchanges import EXCHANGES
+from collector.simulator import SIMULATORS
+
+FOLDER = Path("var/demo")
+TABLES = (
+    "trades",
+    "orderbook",
+    "liquidations",
+    "tickers",
+    "ohlcv_1m",
+    "gaps",
+    "feed_events",
+    "collector_stats",
+)
+START_SECONDS, STOP_SECONDS = 30.0, 45.0
+
+
+def write_config(folder: Path, feeds: str, health_port: int) -> Path:
+    """The demo's configuration: a user's own, but for addresses and folders."""
+    path = folder / "evenkeel.toml"
+    path.write_text(
+        f"""[questdb]
+url = "managed"
+data = "{folder / "questdb"}"
+http_port = 0
+pg_port = 0
+
+[journal]
+path = "{folder / "journal"}"
+
+[http]
+listen = "127.0.0.1:{health_port}"
+{feeds}""",
+        encoding="utf-8",
+    )
+    return path
+
+
+def feed_table(venue: str, ready: dict[str, str], symbols: list[str]) -> str:
+    """The [[feeds]] table for a simulator that said it is `ready`."""
+    path, market = next(iter(SIMULATORS[venue].paths.items()))
+    return f"""
+[[feeds]]
+exchange = "{venue}"
+market = "{market}"
+symbols = {json.dumps(symbols)}
+channels = {json.dumps(sorted(EXCHANGES[venue].channels(market)))}
+book_depth = 50
+book_interval = "100ms"
+ws_url = "{ready["ws_url_base"]}{path}"
+rest_url = "{ready["rest_url"]}"
+"""
+
+
+@contextlib.contextmanager
+def process(*arguments: str, log: Path, stdout: int | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A Python module as a child process, ended with the block. Its stderr goes to `log`."""
+    with log.open("w") as errors:
+        child = subprocess.Popen(
+            [sys.executable, "-m", *arguments], stdout=stdout or errors, stderr=errors, text=True
+        )
+        try:
+            yield child
+        finally:
+            end(child, arguments[1])
+
+
+def end(child: subprocess.Popen[str], name: str) -> int:
+    """SIGTERM, and the exit code."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGTERM)
+        try:
+            child.wait(STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            click.echo(f"{name} did not stop within {STOP_SECONDS:g} s, killed", err=True)
+            child.kill()
+    return child.wait()
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Exchange:
+    """A simulator that was started, and what it says on stdout."""
+
+    def __init__(self, venue: str, child: subprocess.Popen[str], log: Path) -> None:
+        assert child.stdout is not None
+        self.venue, self.child = venue, child
+        first = child.stdout.readline()
+        if not first:
+            raise OperatorError(f"demo: the simulator of {venue} did not start; its log is {log}")
+        self.ready: dict[str, str] = json.loads(first)
+        self.stopped = threading.Event()
+        threading.Thread(target=self._read, args=(child.stdout,), daemon=True).start()
+
+    def _read(self, lines: TextIO) -> None:
+        for line in lines:
+            if json.loads(line).get("stopped"):
+                self.stopped.set()
+
+
+def watch(
+    collector: subprocess.Popen[str],
+    exchanges: list[Exchange],
+    port: int,
+    total: int,
+    console: Console,
+    log: Path,
+) -> None:
+    """Show what the collector says of itself until the exchanges have sent all. Raises OperatorError when it ends."""
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    started = time.monotonic()
+    with Progress(*columns, console=console) as progress, httpx.Client(timeout=2) as client:
+        task = progress.add_task("connecting", total=total)
+        messages = 0
+        while not all(exchange.stopped.wait(0.1) for exchange in exchanges):
+            if collector.poll() is not None:
+                raise OperatorError(
+                    f"demo: the collector ended early (exit {collector.returncode}); its log is {log}"
+                )
+            with contextlib.suppress(httpx.HTTPError):
+                health = client.get(f"http://127.0.0.1:{port}/health").json()
+                messages, rows = health["messages"], sum(health["rows"].values())
+                text = f"recording: {messages:,} messages, {rows:,} rows"
+                progress.update(task, description=text, completed=messages)
+            if not messages and time.monotonic() - started > START_SECONDS:
+                raise OperatorError(
+                    f"demo: no message within {START_SECONDS:g} s; the collector's log is {log}"
+                )
+        progress.update(task, completed=total)
+
+
+def count_rows(endpoint: Endpoint, console: Console) -> None:
+    table = Table("table", "rows", "first", "last", title="Rows in QuestDB", title_justify="left")
+    table.columns[1].justify = "right"
+    with connect(endpoint) as connection:
+        for name in TABLES:
+            count, first, last = connection.execute(
+                f"SELECT count(), min(ts), max(ts) FROM {name}"  # noqa: S608 - names from a constant
+            ).fetchall()[0]
+            times = [f"{at:%H:%M:%S}" if at else "" for at in (first, last)]
+            table.add_row(name, f"{count:,}", *times)
+    console.print(table)
+
+
+def record(
+    folder: Path, venues: list[str], seconds: float, rate: int, symbols: list[str], console: Console
+) -> tuple[Path, datetime]:
+    """Exchanges and collector, side by side. The configuration used, and when the exchanges stopped sending."""
+    messages = max(1, int(rate * seconds))
+    with contextlib.ExitStack() as stack:
+        exchanges = []
+        for venue in venues:
+            arguments = [
+                "simulate",
+                "--exchange",
+                venue,
+                "--port",
+                "0",
+                "--symbols",
+                ",".join(symbols),
+                "--seed",
+                "1",
+            ]
+            arguments += [
+                "--rate",
+                str(rate),
+                "--messages",
+                str(messages),
+                "--ledger",
+                str(folder / f"{venue}.jsonl"),
+            ]
+            log = folder / f"{venue}.log"
+            child = stack.enter_context(process("collector", *arguments, log=log, stdout=subprocess.PIPE))
+            exchanges.append(Exchange(venue, child, log))
+        port = free_port()
+        feeds = "".join(feed_table(exchange.venue, exchange.ready, symbols) for exchange in exchanges)
+        path = write_config(folder, feeds, port)
+        log = folder / "collector.log"
+        with process("collector", "run", "--config", str(path), log=log) as collector:
+            watch(collector, exchanges, port, messages * len(venues), console, log)
+            stopped = datetime.now(UTC)
+            time.sleep(0.5)  # what is on the sockets is still to be read
+            code = end(collector, "run")
+        if code:
+            raise OperatorError(f"demo: the collector ended with exit code {code}; its log is {log}")
+    return path, stopped
+
+
+@click.command()
+@click.option("--duration", default="30s", show_default=True, help="how long to record")
+@click.option("--rate", default=2000, show_default=True, help="messages per second that the exchange sends")
+@click.option("--symbols", default="BTCUSDT,ETHUSDT,SOLUSDT", show_default=True)
+@click.option("--venues", default="all", show_default=True, help="exchanges to simulate, with commas between")
+@click.option("--keep", is_flag=True, help="leave QuestDB running, for its console")
+@reports_errors
+def demo(duration: str, rate: int, symbols: str, venues: str, keep: bool) -> None:
+    """Record simulated exchanges into a real QuestDB, verify every row, and analyse it. Needs no network."""
+    try:
+        seconds = Duration.parse(duration)
+    except ValueError as error:
+        raise click.BadParameter(str(error), param_hint="--duration") from error
+    chosen = sorted(SIMULATORS) if venues == "all" else venues.split(",")
+    if unknown := set(chosen) - set(SIMULATORS):
+        raise click.BadParameter(f"no simulator of {', '.join(sorted(unknown))}", param_hint="--venues")
+    console = Console(width=None if sys.stdout.isatty() else 100)
+    path = write_config(FOLDER, "", 0) if FOLDER.exists() else None
+    if path is not None:
+        managed.stop(load(path).questdb)
+        shutil.rmtree(FOLDER)
+    FOLDER.mkdir(parents=True)
+    config = load(write_config(FOLDER, "", 0))
+
+    console.print(f"[bold]1/4[/] QuestDB: the real server, its data in {FOLDER / 'questdb'}")
+    endpoint = resolve(config.questdb)
+    try:
+        migrate(endpoint, config.retention)
+        console.print(f"    {endpoint.http_url}")
+        console.print(
+            f"[bold]2/4[/] Recording {', '.join(chosen)}: {seconds:g} s from the exchange simulator, "
+            f"{rate:,} messages/s each"
+        )
+        path, stopped = record(FOLDER, chosen, seconds, rate, symbols.split(","), console)
+        count_rows(endpoint, console)
+        console.print("[bold]3/4[/] Verifying every message that the exchange sent against what is stored")
+        failed = False
+        for venue in chosen:
+            failed |= call(
+                "collector", "verify", "--ledger", str(FOLDER / f"{venue}.jsonl"), "--config", str(path)
+            )
+        console.print(f"[bold]4/4[/] One pass of the analyzer over the last {seconds:g} s")
+        window, as_of = f"{max(1, int(seconds))}s", stopped.isoformat(timespec="microseconds")
+        failed |= call("analyzer", "run-once", "--config", str(path), "--window", window, "--as-of", as_of)
+    finally:
+        if keep:
+            console.print(f"QuestDB goes on: its console is at {endpoint.http_url}")
+            console.print(f"collector db stop --config {FOLDER / 'evenkeel.toml'} ends it")
+        else:
+            managed.stop(config.questdb)
+    if failed:
+        raise OperatorError("demo: a step failed, see above")
+
+
+def call(*arguments: str) -> bool:
+    """Run a module in the foreground; whether it failed."""
+    sys.stdout.flush()
+    return subprocess.run([sys.executable, "-m", *arguments], check=False).returncode != 0
