@@ -164,10 +164,10 @@ def require_supported(endpoint: Endpoint) -> str:
     return version
 
 
-def answers(http_url: str) -> bool:
-    """Whether a QuestDB answers there. /ping needs no password."""
+def answers(http_url: str, timeout: float = CONNECT_TIMEOUT) -> bool:
+    """Whether a QuestDB answers there within `timeout` seconds. /ping needs no password."""
     try:
-        return httpx.get(f"{http_url}/ping", timeout=CONNECT_TIMEOUT).status_code == 204
+        return httpx.get(f"{http_url}/ping", timeout=timeout).status_code == 204
     except httpx.HTTPError:
         return False
 

@@ -38,7 +38,7 @@ def choose(port: int, key: str) -> int:
 
 
 def _is_questdb(port: int) -> bool:
-    return answers(f"http://127.0.0.1:{port}")
+    return answers(f"http://127.0.0.1:{port}", timeout=1.0)
 
 
 def _holder(port: int) -> str:
