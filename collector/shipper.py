@@ -14,7 +14,7 @@ from collector.backoff import backoff
 from collector.config import JournalConfig
 from collector.deadletters import DeadLetters
 from collector.metrics import Metrics
-from collector.segment import Damage, Record, read_records
+from collector.segment import SEGMENT_HEADER, Damage, Record, read_records
 from collector.sink import RefusedError, Sink, UnavailableError
 from collector.store import Cursor, JournalStore
 
@@ -53,7 +53,7 @@ class Shipper(threading.Thread):
         self._stop_at = time.monotonic() + timeout
         self._wake.set()
         self.join(timeout + 5)
-        return self._drained()
+        return self.drained()
 
     def run(self) -> None:
         trim_at = look_at = 0.0
@@ -78,7 +78,7 @@ class Shipper(threading.Thread):
                     self._config.retain, min(self._config.retain_bytes, self._config.max_bytes // 4)
                 )
                 trim_at = started + TRIM_SECONDS
-            if self._stop_at is not None and (self._drained() or time.monotonic() > self._stop_at):
+            if self._stop_at is not None and (self.drained() or time.monotonic() > self._stop_at):
                 break
             if sum(len(record.data) for record in records) < POST_BYTES // 2:
                 self._wait_for_more(started + POST_INTERVAL - time.monotonic())
@@ -124,7 +124,8 @@ class Shipper(threading.Thread):
             log.info("QuestDB takes rows again")
         self.unavailable = ""
 
-    def _drained(self) -> bool:
+    def drained(self) -> bool:
+        """Whether everything in the journal is acknowledged."""
         cursor = self._store.cursor
         size, following = self._store.readable(cursor.segment)
         return following is None and cursor.offset >= size
@@ -133,7 +134,7 @@ class Shipper(threading.Thread):
         if self._stop_at is None:
             self._wake.wait(max(pause, 0.0))
             with self._store.grown:
-                if self._drained() and not self._wake.is_set():
+                if self.drained() and not self._wake.is_set():
                     self._store.grown.wait(0.5)
 
     def _read(self) -> tuple[list[Record], Cursor]:
@@ -145,6 +146,8 @@ class Shipper(threading.Thread):
         if cursor.offset >= end and following is not None:
             cursor = Cursor(following, 0, cursor.server)
             end, _ = self._store.readable(following)
+        if cursor.offset < len(SEGMENT_HEADER) <= end:
+            cursor = Cursor(cursor.segment, len(SEGMENT_HEADER), cursor.server)
         for after, item in self._records(cursor, end):
             if isinstance(item, Damage):
                 self._quarantine(cursor.segment, item)

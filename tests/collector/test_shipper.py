@@ -20,7 +20,7 @@ from collector.rows import Trade
 from collector.segment import SEGMENT_HEADER, encode_record
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink, RefusedError, UnavailableError, classify
-from collector.store import JournalStore
+from collector.store import Cursor, JournalStore
 from tests.conftest import query, wait_rows
 from tests.faulty_proxy import Fault, FaultyProxy
 
@@ -54,6 +54,15 @@ class Rig:
         self.store.append(encode_record(b"".join(rows), ends, T0))
 
 
+def finish(shipper: Shipper) -> None:
+    """Wait until all is acknowledged, and stop."""
+    deadline = time.monotonic() + 30
+    while not shipper.drained():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    assert shipper.stop(5) is True
+
+
 @pytest.fixture
 def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setattr("collector.shipper.RETRY_FIRST", 0.001)
@@ -74,7 +83,7 @@ def test_everything_arrives_in_spite_of_every_kind_of_bad_answer(
     rig = Rig(tmp_path, proxy.url)
     rig.write(0, 1000)
     rig.shipper.start()
-    assert rig.shipper.stop(30) is True
+    finish(rig.shipper)
     wait_rows(database, "trades", 1000)
     assert stored(database) == [f"id{n}" for n in range(1000)]
     assert rig.metrics.post_failures == len(faults)
@@ -89,12 +98,11 @@ def test_the_cursor_waits_for_the_acknowledgement(
     proxy = FaultyProxy(database.http_url, lambda n: 503)
     rig = Rig(tmp_path, proxy.url)
     rig.write(0, 100)
-    before = rig.store.cursor
     rig.shipper.start()
     while rig.metrics.post_failures < 5:
         time.sleep(0.01)
     assert "503" in rig.shipper.unavailable
-    assert rig.store.cursor == before
+    assert (rig.store.cursor.segment, rig.store.cursor.offset) == (0, 0)
     assert rig.shipper.stop(0.2) is False
     rig.store.close()
     # The next start sends what is left.
@@ -103,11 +111,25 @@ def test_the_cursor_waits_for_the_acknowledgement(
     shipper = Shipper(rig.config, store, QuestDBSink(proxy.url), rig.dead, rig.metrics)
     store.begin_segment(SEGMENT_HEADER)
     shipper.start()
-    assert shipper.stop(30) is True
+    finish(shipper)
     wait_rows(database, "trades", 100)
     assert stored(database) == [f"id{n}" for n in range(100)]
     proxy.close()
     store.close()
+
+
+def test_a_server_started_anew_is_sent_again_what_is_still_here(tmp_path: Path, database: Endpoint) -> None:
+    rig = Rig(tmp_path, database.http_url)
+    rig.write(0, 50)
+    rig.store.acknowledge(
+        Cursor(1, rig.store.size(), "an earlier start")
+    )  # acknowledged, and lost with that server
+    rig.write(50, 60)
+    rig.shipper.start()
+    finish(rig.shipper)
+    wait_rows(database, "trades", 60)
+    assert stored(database) == [f"id{n}" for n in range(60)]
+    rig.store.close()
 
 
 def test_a_refused_row_is_alone_in_the_dead_letters(tmp_path: Path, database: Endpoint) -> None:
@@ -118,7 +140,7 @@ def test_a_refused_row_is_alone_in_the_dead_letters(tmp_path: Path, database: En
     rig.write_raw([good, bad, good.replace(b"5000", b"6000")])
     rig.write(25, 50)
     rig.shipper.start()
-    assert rig.shipper.stop(30) is True
+    finish(rig.shipper)
     wait_rows(database, "trades", 52)
     letters = [json.loads(line) for line in (tmp_path / "dead-letters/rows.jsonl").read_text().splitlines()]
     assert [base64.b64decode(letter["payload"]) for letter in letters] == [bad]
@@ -135,7 +157,7 @@ def test_damaged_bytes_are_put_aside_and_the_rest_is_sent(tmp_path: Path, databa
     data[len(data) // 2] ^= 0x10  # within the second of three records
     path.write_bytes(data)
     rig.shipper.start()
-    assert rig.shipper.stop(30) is True
+    finish(rig.shipper)
     wait_rows(database, "trades", 20)
     assert stored(database) == [f"id{n}" for n in [*range(10), *range(20, 30)]]
     assert rig.metrics.damaged_bytes > 0
@@ -149,7 +171,7 @@ def test_acknowledged_segments_go(tmp_path: Path, database: Endpoint) -> None:
     rig.store.begin_segment(SEGMENT_HEADER)
     rig.write(20, 40)
     rig.shipper.start()
-    assert rig.shipper.stop(30) is True
+    finish(rig.shipper)
     wait_rows(database, "trades", 40)
     rig.store.trim(0, 0)
     assert [path.name for path in tmp_path.glob("*.journal")] == [rig.store.path(2).name]
