@@ -1,0 +1,52 @@
+"""What an analysis is: queries, and a pure function from their results to numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING, TypeAlias
+
+import msgspec
+
+from analyzer.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Tables: TypeAlias = "Mapping[str, pa.Table]"
+"""Query name → its result. Timestamps arrive as timestamp[us, tz=UTC], symbols as dictionary or string."""
+
+
+class Metric(msgspec.Struct, frozen=True):
+    """One number that an analysis yields."""
+
+    name: str
+    unit: str
+    definition: str
+
+
+class Value(msgspec.Struct, frozen=True):
+    """One number of one instrument. A number that has no meaning for the window is left out, never invented."""
+
+    exchange: str
+    """"*": over all venues."""
+    market: str
+    symbol: str
+    metric: str
+    value: float
+    detail: str = ""
+    """JSON, or empty."""
+
+
+class Analysis(msgspec.Struct, frozen=True):
+    """One analysis, registered by name in `analyzer.passes`."""
+
+    name: str
+    metrics: Sequence[Metric]
+    channels: Sequence[str]
+    """The recorded channels that its numbers rest on: their coverage is the numbers' coverage."""
+    queries: Mapping[str, str]
+    """Name → SQL. `{where}` stands for the window and the instruments: `ts >= … AND ts < … AND symbol IN (…)`;
+    `{instruments}` for the instruments alone (with a leading AND, or empty); `{start}` and `{end}` for the bounds as
+    quoted timestamps. VARCHAR columns are cast to `::string`: QuestDB's Parquet export loses them otherwise."""
+    compute: Callable[[Tables, Window], Sequence[Value]]
+    """Pure. An empty result says that the window holds nothing to speak of."""

@@ -1,0 +1,37 @@
+"""Half-open UTC windows of event time."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+
+class Window(msgspec.Struct, frozen=True):
+    """[start, end): an event at `start` is in, one at `end` is not. Both UTC, microseconds."""
+
+    start: datetime
+    end: datetime
+
+    @property
+    def seconds(self) -> float:
+        return (self.end - self.start).total_seconds()
+
+    @property
+    def start_us(self) -> int:
+        return microseconds(self.start)
+
+    @property
+    def end_us(self) -> int:
+        return microseconds(self.end)
+
+
+def microseconds(at: datetime) -> int:
+    """Microseconds since the epoch, exactly."""
+    return (at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
+
+
+def ending(end: datetime, length: timedelta) -> Window:
+    """The window of that length before `end`."""
+    end = end.astimezone(UTC)
+    return Window(end - length, end)
