@@ -12,7 +12,7 @@ import pytest
 
 from collector.config import Duration, RetentionConfig
 from collector.database.endpoint import DatabaseError, Endpoint
-from collector.database.migrate import migrate, migrations, split
+from collector.database.migrate import migrate, migrations, pending, split
 from tests.conftest import empty, query, wait_rows
 
 KEEP = RetentionConfig()
@@ -52,7 +52,10 @@ def test_split_loses_nothing_of_the_real_files() -> None:
 
 def test_every_file_is_applied_once_and_recorded(questdb: Endpoint) -> None:
     empty(questdb)
+    assert pending(questdb) == NAMES
+    assert "schema_migrations" not in tables(questdb)
     assert migrate(questdb, KEEP) == NAMES
+    assert pending(questdb) == []
     recorded = query(questdb, "SELECT version, name, sha256 FROM schema_migrations ORDER BY version")
     assert recorded == [(m.version, m.name, m.sha256) for m in migrations()]
     assert migrate(questdb, KEEP) == []

@@ -100,16 +100,7 @@ def migrate(endpoint: Endpoint, retention: RetentionConfig, folder: Path | None 
     with connect(endpoint) as connection:
         _repeatable(connection, LEDGER, "schema_migrations")
         _await_applied(connection, ["schema_migrations"])
-        known = applied(connection)
-        for migration in wanted:
-            if known.get(migration.version, migration.sha256) != migration.sha256:
-                raise DatabaseError(
-                    "migrate",
-                    migration.name,
-                    "it has changed since it was applied to this database",
-                    "put the released file back and write the change as a new file with the next number",
-                )
-        missing = [migration for migration in wanted if migration.version not in known]
+        missing = _missing(wanted, applied(connection))
         for migration in missing:
             for statement in migration.statements:
                 _repeatable(connection, statement, migration.name)
@@ -119,6 +110,29 @@ def migrate(endpoint: Endpoint, retention: RetentionConfig, folder: Path | None 
             )
         _await_applied(connection, [*set_ttls(connection, retention), "schema_migrations"])
         return [migration.name for migration in missing]
+
+
+def pending(endpoint: Endpoint, folder: Path | None = None) -> list[str]:
+    """The names of the files that `migrate` would apply. Writes nothing. Raises DatabaseError as `migrate` does."""
+    wanted = migrations(folder)
+    with connect(endpoint) as connection:
+        ledger = connection.execute(
+            "SELECT 1 FROM tables() WHERE table_name = 'schema_migrations'"
+        ).fetchone()
+        known = applied(connection) if ledger else {}
+    return [migration.name for migration in _missing(wanted, known)]
+
+
+def _missing(wanted: list[Migration], known: dict[int, str]) -> list[Migration]:
+    for migration in wanted:
+        if known.get(migration.version, migration.sha256) != migration.sha256:
+            raise DatabaseError(
+                "migrate",
+                migration.name,
+                "it has changed since it was applied to this database",
+                "put the released file back and write the change as a new file with the next number",
+            )
+    return [migration for migration in wanted if migration.version not in known]
 
 
 def applied(connection: Connection) -> dict[int, str]:
