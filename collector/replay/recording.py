@@ -98,17 +98,15 @@ class Recording:
         Raises OperatorError."""
         self.files, self.wire = files, wire
         self._market = market or next(iter(wire.paths.values()))
-        self.topics: dict[str, set[str]] = {name: set() for name in wire.paths.values()}
-        """market → recorded topics"""
+        self.topics: dict[str, dict[str, int]] = {name: {} for name in wire.paths.values()}
+        """market → topic → data messages"""
         self.symbols: dict[str, set[str]] = {name: set() for name in wire.paths.values()}
         self.pages: list[Page] = []
-        self.counts: dict[str, int] = dict.fromkeys(wire.paths.values(), 0)
-        """market → data messages"""
         for message in self._read(self.pages, {name: wire.transcript(name) for name in wire.paths.values()}):
-            self.counts[message.market] += 1
-            self.topics[message.market].add(message.topic)
+            topics = self.topics[message.market]
+            topics[message.topic] = topics.get(message.topic, 0) + 1
             self.symbols[message.market].add(message.topic.rpartition(".")[2])
-        if not any(self.counts.values()):
+        if not any(self.topics.values()):
             raise OperatorError(
                 f"recording {files[0]}: no data message of {wire.name} in it; check the file and --exchange",
                 BAD_CONFIG,

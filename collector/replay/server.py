@@ -124,16 +124,21 @@ class Replay:
             if len(client.out) >= BATCH:
                 client.flush()
                 await self._room(client, MOST_BUFFERED)
-                self._progress(client.market, playing.sent, self.recording.counts[client.market])
+                self._progress(client.market, playing.sent, self._all(playing))
         client.flush()
         await self._room(client, 0)
-        self._progress(client.market, playing.sent, self.recording.counts[client.market])
+        self._progress(client.market, playing.sent, self._all(playing))
         if self._ledger is not None:
             self._ledger.flush()
         if client.open:
             self._complete.add(client.market)
             if self._complete >= self._connected:
                 self.finished.set()
+
+    def _all(self, playing: Playing) -> int:
+        """How many messages there are of what the client has subscribed."""
+        topics = self.recording.topics[playing.client.market]
+        return sum(topics.get(topic, 0) for topic in playing.ever)
 
     async def _room(self, client: Client, most: int) -> None:
         await asyncio.sleep(0)

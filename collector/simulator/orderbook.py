@@ -96,7 +96,7 @@ class Window:
             elif key >= old and was_there:
                 pairs.append((key, -1))
         if new < old:
-            while keys[index] < old:
+            while index < len(keys) and keys[index] < old:
                 key = keys[index]
                 if key not in touched:
                     pairs.append((key, sizes[key]))

@@ -82,7 +82,7 @@ class Simulator:
         self._channels: dict[tuple[str, str], Channel] = {}
         self._shown: list[list[list[Channel]]] = [[[] for _ in range(4)] for _ in options.symbols]
         """[symbol][kind of event] → channels."""
-        self._clients: set[Client] = set()
+        self.clients: set[Client] = set()
         self._deltas = 0
 
     @property
@@ -110,7 +110,7 @@ class Simulator:
         return self._exchange.rest(path, query, self._clock())
 
     async def serve_client(self, client: Client) -> None:
-        self._clients.add(client)
+        self.clients.add(client)
         try:
             async for text in client.requests():
                 reply = client.session.handle(text)
@@ -121,7 +121,7 @@ class Simulator:
                     self._subscribe(client, name)
                 client.flush()
         finally:
-            self._clients.discard(client)
+            self.clients.discard(client)
             for channel in self._channels.values():
                 if client in channel.clients:
                     channel.clients.remove(client)
@@ -150,8 +150,8 @@ class Simulator:
 
     def _step(self, count: int) -> None:
         """Make the next `count` messages and write them."""
-        for client in [client for client in self._clients if not client.open]:
-            self._clients.discard(client)
+        for client in [client for client in self.clients if not client.open]:
+            self.clients.discard(client)
             for channel in self._channels.values():
                 if client in channel.clients:
                     channel.clients.remove(client)
@@ -167,7 +167,7 @@ class Simulator:
                 send(message, clients)
         if self._channels:
             self.messages += count
-        for client in self._clients:
+        for client in self.clients:
             client.flush()
 
     def _left(self) -> int:
@@ -195,7 +195,7 @@ class Simulator:
 
     def _ready_readers(self) -> bool:
         return any(channel.clients for channel in self._channels.values()) and all(
-            client.buffered < UNPACED_BUFFERED for client in self._clients if client.open
+            client.buffered < UNPACED_BUFFERED for client in self.clients if client.open
         )
 
     async def run(self) -> None:
@@ -210,7 +210,7 @@ class Simulator:
             now_ms = self._clock()
             for channel in self._channels.values():
                 self._send(channel.topic.repeat(now_ms), channel.clients)
-            for client in self._clients:
+            for client in self.clients:
                 client.flush()
             if turn % round(1 / HOUSEKEEPING) == 0:
                 self._flush()
@@ -219,7 +219,7 @@ class Simulator:
         """Cut every connection now and then, without a closing handshake, as a failing network does."""
         while True:
             await asyncio.sleep(self.options.disconnect_every)
-            for client in self._clients:
+            for client in self.clients:
                 client.connection.transport.abort()
 
     def _flush(self) -> None:
