@@ -1,4 +1,4 @@
-"""A real QuestDB for the tests: EVENKEEL_TEST_QUESTDB, else a container, else the managed server; never a mock."""
+"""A real QuestDB for the tests: EVENKEEL_TEST_QUESTDB (and EVENKEEL_TEST_QUESTDB_PG, its PGWire address), else a container, else the managed server; never a mock."""
 
 from __future__ import annotations
 
@@ -60,7 +60,12 @@ def questdb(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Endpoint]:
     with ExitStack() as stack:
         match chosen_server():
             case "url":
-                endpoint = of_url(QuestDBConfig(url=os.environ["EVENKEEL_TEST_QUESTDB"]))
+                endpoint = of_url(
+                    QuestDBConfig(
+                        url=os.environ["EVENKEEL_TEST_QUESTDB"],
+                        pg=os.environ.get("EVENKEEL_TEST_QUESTDB_PG", ""),
+                    )
+                )
             case "container":
                 endpoint = _container(stack)
             case _:
