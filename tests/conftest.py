@@ -1,4 +1,7 @@
-"""A real QuestDB for the tests: EVENKEEL_TEST_QUESTDB (and EVENKEEL_TEST_QUESTDB_PG, its PGWire address), else a container, else the managed server; never a mock."""
+"""A real QuestDB for the tests, never a mock: a server by URL, else a container, else the managed one.
+
+The URL is EVENKEEL_TEST_QUESTDB (with EVENKEEL_TEST_QUESTDB_PG, its PGWire address, where that is not the default).
+"""
 
 from __future__ import annotations
 
