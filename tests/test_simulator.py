@@ -233,7 +233,7 @@ def test_the_ledger_agrees_with_what_a_client_received(tmp_path: Path) -> None:
 
     async def scenario() -> None:
         options = Options(
-            exchange="bybit", rate=15_000, messages=12_000, symbols=symbols, ledger=ledger, seed=4
+            exchange="bybit", rate=15_000, messages=8_000, symbols=symbols, ledger=ledger, seed=4
         )
         async with serve(options) as simulator:
             await asyncio.gather(*(client(simulator, market) for market in ("linear", "inverse", "spot")))
@@ -284,7 +284,7 @@ def test_the_ledger_agrees_with_what_a_client_received(tmp_path: Path) -> None:
                     kept["k", e.s, e.ts, e.last, e.mark, e.index, e.funding_rate, *rest] += 1
         assert told == kept
         assert {row[0] for row in told} == set("tbk" if market == "spot" else "tblk")
-        assert max(told.values()) == 1
+        assert max(count for row, count in told.items() if row[0] != "k") == 1
     ids = [e.id for e in written if e.k == "t"]
     assert len(set(ids)) == len(ids)
     assert all(e.id.isdigit() == (e.m == "spot") for e in written if e.k == "t")

@@ -101,6 +101,7 @@ class TradeTopic(TopicBase):
         super().__init__(listing, prefix, started_ms)
         stamp = f"{started_ms:012x}"
         self._uuid = f"{stamp[:8]}-{stamp[8:]}-5{self.index % 4096:03x}-a{len(listing.market):03x}-"
+        self._number = (2 * 10**6 + started_ms // 1000 % 10**6) * 10**12 + self.index * 10**8
         self._fills = 0
         self.recent: deque[dict[str, Any]] = deque(maxlen=RECENT_TRADES[listing.market][1])
         """Oldest first, as REST shows them."""
@@ -113,7 +114,7 @@ class TradeTopic(TopicBase):
             self._fills += 1
             side, price, qty = "Buy" if buys else "Sell", listing.price[tick], listing.qty[size]
             if spot:
-                trade_id = str(self.started_ms // 1000 * 10**9 + self._fills)
+                trade_id = str(self._number + self._fills)
                 items.append(
                     f'{{"i":"{trade_id}","T":{ts},"p":"{price}","v":"{qty}","S":"{side}","seq":{seq},'
                     f'"s":"{listing.symbol}","BT":false,"RPI":false}}'
