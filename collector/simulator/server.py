@@ -113,6 +113,8 @@ class Simulator:
         self.clients.add(client)
         try:
             async for text in client.requests():
+                if client not in self.clients:
+                    break  # its connection is going, and it has been forgotten
                 reply = client.session.handle(text)
                 client.out.extend(map(frame, reply.texts))
                 for name in reply.unsubscribed:
@@ -121,10 +123,13 @@ class Simulator:
                     self._subscribe(client, name)
                 client.flush()
         finally:
-            self.clients.discard(client)
-            for channel in self._channels.values():
-                if client in channel.clients:
-                    channel.clients.remove(client)
+            self._forget(client)
+
+    def _forget(self, client: Client) -> None:
+        self.clients.discard(client)
+        for channel in self._channels.values():
+            if client in channel.clients:
+                channel.clients.remove(client)
 
     def _subscribe(self, client: Client, name: str) -> None:
         channel = self._channels.get((client.market, name))
@@ -151,10 +156,7 @@ class Simulator:
     def _step(self, count: int) -> None:
         """Make the next `count` messages and write them."""
         for client in [client for client in self.clients if not client.open]:
-            self.clients.discard(client)
-            for channel in self._channels.values():
-                if client in channel.clients:
-                    channel.clients.remove(client)
+            self._forget(client)
         now_ms, shown, skip_every, send = self._clock(), self._shown, self.options.skip_every, self._send
         for kind, symbol, fills in islice(self._events, count):
             for channel in shown[symbol.index][kind]:
