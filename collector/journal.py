@@ -66,7 +66,9 @@ class Journal:
         self._paused = False
         self._lock = threading.Lock()
         self._give_up_at: float | None = None
-        self._writer = threading.Thread(target=self._write_all, name="journal", daemon=True)
+        self.failure: Exception | None = None
+        """What ended the writer, should anything: the process must end too, and declare the hole at its next start."""
+        self._writer = threading.Thread(target=self._run_writer, name="journal", daemon=True)
         metrics.gauges["journal_queue_bytes"] = (
             "Bytes waiting for the journal's writer",
             lambda: self._queued,
@@ -112,7 +114,13 @@ class Journal:
         self._give_up_at = time.monotonic() + timeout
         self._queue.put(None)
         self._writer.join(timeout + 2 * RETRY_SECONDS)
-        return not self._writer.is_alive() and not self._queued
+        return not self._writer.is_alive() and not self._queued and self.failure is None
+
+    def _run_writer(self) -> None:
+        try:
+            self._write_all()
+        except Exception as error:
+            self.failure = error
 
     def _write_all(self) -> None:
         interval = self._config.fsync_interval

@@ -164,7 +164,6 @@ class Recorder:
     def _gap(self, gap: Gap) -> None:
         if gap.to_ts is None:
             self._metrics.gaps += 1
-            log.warning("gap", exchange=gap.exchange, symbol=gap.symbol, channel=gap.channel, cause=gap.cause)
         self._store(gap, gap.recv_ts)
 
     def _subscribed(self, item: Subscribed) -> None:
@@ -189,6 +188,9 @@ class Recorder:
         self.gaps.broken(stream, self._recv_us, "rejected", None, self._recv_us)
 
     def _broken(self, item: Broken) -> None:
+        log.warning(
+            "gap", feed=self.feed.exchange, symbol=item.symbol, channel=item.channel, cause=item.cause
+        )
         self.gaps.broken((item.channel, item.symbol), item.from_ts, item.cause, item.missing, self._recv_us)
 
     def _resynced(self, item: Resynced) -> None:

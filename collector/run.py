@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import ctypes
 import gc
 import signal
 import sys
@@ -151,6 +153,8 @@ class App:
     async def _seal(self) -> None:
         while True:
             await asyncio.sleep(SEAL_SECONDS)
+            if self.journal.failure is not None:
+                raise self.journal.failure
             self.journal.seal()
 
     def _ship(self, endpoint: Endpoint | None) -> None:
@@ -162,6 +166,9 @@ class App:
                 migrate(endpoint, self._config.retention)
             except (DatabaseError, OperatorError) as error:
                 log.error("database not ready, rows wait in the journal", cause=str(error))
+                self._stopping.wait(DATABASE_RETRY)
+            except Exception:  # a thread that dies silently would be the end of shipping
+                log.exception("preparing the database failed, rows wait in the journal", remedy="report it")
                 self._stopping.wait(DATABASE_RETRY)
             else:
                 sink = QuestDBSink(endpoint.http_url, endpoint.user, endpoint.password)
@@ -198,6 +205,19 @@ def record(config: Config, duration: float | None = None) -> None:
         store.close()
 
 
+def _bound_heap() -> None:
+    """Keep glibc from holding on to freed memory: batches of 256 KiB to 2 MiB pass from thread to thread, and by default
+    every thread has an arena of its own and the size from which blocks are given back grows with use."""
+    with contextlib.suppress(OSError, AttributeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        for parameter, value in (
+            (-8, 2),
+            (-3, 128 << 10),
+            (-1, 256 << 10),
+        ):  # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_…
+            mallopt(parameter, value)
+
+
 def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> None:
     async def main() -> None:
         stop = asyncio.Event()
@@ -206,9 +226,10 @@ def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> No
             loop.add_signal_handler(number, stop.set)
         await app.run(stop, endpoint, duration)
 
+    _bound_heap()
     # What exists now stays; what comes is mostly freed by reference counts, so full collections are rare.
     gc.freeze()
-    gc.set_threshold(50_000, 20, 50)
+    gc.set_threshold(10_000, 10, 10)
     try:
         import uvloop
     except ImportError:

@@ -56,6 +56,20 @@ class Shipper(threading.Thread):
         return self.drained()
 
     def run(self) -> None:
+        while True:
+            try:
+                self._ship()
+                break
+            except Exception as error:  # a thread that dies silently would be the end of shipping
+                log.exception("shipper failed, starting over", remedy="report it; rows wait in the journal")
+                self.unavailable = f"shipper failed: {error!r}"
+                if self._stop_at is not None or self._wake.wait(RETRY_CAP):
+                    break
+        if self._file is not None:
+            self._file.close()
+        self._sink.close()
+
+    def _ship(self) -> None:
         trim_at = look_at = 0.0
         while True:
             started = time.monotonic()
@@ -82,9 +96,6 @@ class Shipper(threading.Thread):
                 break
             if sum(len(record.data) for record in records) < POST_BYTES // 2:
                 self._wait_for_more(started + POST_INTERVAL - time.monotonic())
-        if self._file is not None:
-            self._file.close()
-        self._sink.close()
 
     def _look_at_server(self) -> bool:
         """Send again what a server that was started anew may have lost; hold while a table is suspended.
@@ -197,9 +208,7 @@ class Shipper(threading.Thread):
         """Post the records; isolate and put aside rows that QuestDB refuses. False when stopped before the end."""
         self.pending_since_us = records[0].recv_us
         try:
-            delivered = self._post(
-                b"".join(record.data for record in records), sum(len(r.ends) for r in records)
-            )
+            delivered = self._post([record.data for record in records], sum(len(r.ends) for r in records))
         except RefusedError:
             delivered = all(self._bisect(record, 0, len(record.ends)) for record in records)
         self.pending_since_us = 0
@@ -208,7 +217,7 @@ class Shipper(threading.Thread):
     def _bisect(self, record: Record, first: int, last: int) -> bool:
         data = record.rows(first, last)
         try:
-            return self._post(data, last - first)
+            return self._post([data], last - first)
         except RefusedError as error:
             if last - first == 1:
                 log.error("row refused by QuestDB, put aside", cause=str(error))
@@ -217,13 +226,13 @@ class Shipper(threading.Thread):
         middle = (first + last) // 2
         return self._bisect(record, first, middle) and self._bisect(record, middle, last)
 
-    def _post(self, data: bytes, rows: int) -> bool:
+    def _post(self, pieces: list[bytes], rows: int) -> bool:
         """Post until it is acknowledged. False when stopped before. Raises RefusedError."""
         delays = backoff(RETRY_FIRST, RETRY_CAP)
         stopping = False
         while True:
             try:
-                self._sink.post(data)
+                self._sink.post(pieces)
             except UnavailableError as error:
                 self._metrics.post_failures += 1
                 if str(error) != self.unavailable:
@@ -238,7 +247,7 @@ class Shipper(threading.Thread):
                 self._tell_available()
                 self._metrics.posts += 1
                 self._metrics.posted_rows += rows
-                self._metrics.posted_bytes += len(data)
+                self._metrics.posted_bytes += sum(len(piece) for piece in pieces)
                 return True
             # Once asked to stop, one attempt more is enough: the journal keeps the rows for the next start.
             if self._stop_at is not None or self._wake.wait(delay):

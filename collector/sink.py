@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import httpx
@@ -23,7 +24,7 @@ class RefusedError(Exception):
 
 
 class Sink(Protocol):
-    def post(self, data: bytes) -> None:
+    def post(self, pieces: Sequence[bytes]) -> None:
         """Store all rows or none. Raises UnavailableError or RefusedError."""
 
     def identity(self) -> str:
@@ -68,9 +69,11 @@ class QuestDBSink:
             limits=httpx.Limits(max_connections=1),
         )
 
-    def post(self, data: bytes) -> None:
+    def post(self, pieces: Sequence[bytes]) -> None:
+        # As an iterator, used up when sent: a response keeps its request, in a cycle that only the collector of cycles ends.
+        length = str(sum(len(piece) for piece in pieces))
         try:
-            response = self._client.post("/write", content=data)
+            response = self._client.post("/write", content=iter(pieces), headers={"Content-Length": length})
         except httpx.TransportError as error:
             raise UnavailableError(f"{type(error).__name__}: {error}") from error
         if not response.is_success:
