@@ -20,7 +20,7 @@ def verify(ledger: Path, config: Path, *more: str) -> dict[str, int]:
     """The totals of `collector verify`, which must be content."""
     done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json", *more)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    totals: dict[str, int] = json.loads(done.stdout)["total"]
+    totals: dict[str, int] = json.loads(done.stdout)["totals"]
     return totals
 
 
@@ -178,7 +178,7 @@ def test_bad_feeds_are_refused_before_anything_starts(
     with background(tmp_path / "simulate.log", "simulate", "--port", "0") as exchange:
         ready = exchange.line()
         feed = {"ws_url": ready["ws_urls"]["linear"], "rest_url": ready["rest_url"]} | change
-        config = config_file(tmp_path, database, **feed)  # type: ignore[arg-type]
+        config = config_file(tmp_path, database, **feed)
         done = collector("run", "--config", str(config), "--duration", "2s")
         assert done.returncode == 2
         assert words in done.stderr

@@ -219,12 +219,14 @@ class OrderBook(Topic):
             self.waiting_since = 0
             if self._valid and data.u == self._seq != 1:
                 return  # level 1 repeats itself when nothing changes; so does a silent book that missed nothing
-            book.release(out)
             if self._valid and self._chained and data.u != self._seq + 1:
+                book.release(out)
                 cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
                 missing = data.u - self._seq - 1 if data.u > self._seq else None
                 out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
                 self._valid = False
+            else:
+                book.before(ts, out)
             book.bids.replace(data.b)
             book.asks.replace(data.a)
             if not self._valid:

@@ -170,6 +170,15 @@ def test_interval_stores_the_state_at_its_end() -> None:
     assert d.drain() == []
 
 
+def test_level_1_is_sampled_like_the_others() -> None:
+    d = decoder(book_depth=1, channels=["orderbook"], book_interval=Duration(0.1))
+    rows = []
+    for n in range(25):
+        out = d.decode(book("snapshot", 10 + n, [["100", str(n + 1)]], [["101", "3"]], T0 + 10 * n, 1), n)
+        rows += [item for item in out if isinstance(item, BookSnapshot)]
+    assert [(row.seq, row.bids.tolist()) for row in rows] == [(19, [[100], [10]]), (29, [[100], [20]])]
+
+
 def test_depth_stored_is_less_than_depth_kept() -> None:
     d = decoder(book_depth=2)
     snapshot = book("snapshot", 5, [["100", "1"], ["99", "1"], ["98", "1"]], [["101", "1"]])
