@@ -13,6 +13,7 @@ import click
 import httpx
 import msgspec
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from websockets.exceptions import InvalidHandshake
 
@@ -145,6 +146,6 @@ def check(file: str | None, form: str) -> None:
     else:
         table = Table("", "", "", box=None, show_header=False)
         for finding in findings:
-            table.add_row("ok" if finding.ok else "[red]WRONG", finding.what, finding.detail)
+            table.add_row("ok" if finding.ok else "[red]WRONG", escape(finding.what), escape(finding.detail))
         Console().print(table)
     sys.exit(0 if all(finding.ok for finding in findings) else FAILED)

@@ -164,7 +164,7 @@ class App:
                 endpoint = endpoint or resolve(self._config.questdb)
                 require_supported(endpoint)
                 migrate(endpoint, self._config.retention)
-            except (DatabaseError, OperatorError) as error:
+            except OperatorError as error:
                 log.error("database not ready, rows wait in the journal", cause=str(error))
                 self._stopping.wait(DATABASE_RETRY)
             except Exception:  # a thread that dies silently would be the end of shipping
@@ -175,7 +175,23 @@ class App:
                 shipper = Shipper(self._config.journal, self._store, sink, self._dead, self.metrics)
                 shipper.start()
                 self._shipper = shipper
+                self._supervise(sink, shipper)
                 return
+
+    def _supervise(self, sink: QuestDBSink, shipper: Shipper) -> None:
+        """Start a managed server again that has crashed; one that was stopped stays stopped."""
+        config = self._config.questdb
+        if config.url != "managed":
+            return
+        from collector.database import managed
+
+        while not self._stopping.wait(DATABASE_RETRY):
+            if shipper.unavailable and managed.crashed(config):
+                log.error("the managed QuestDB has crashed, starting it again")
+                try:
+                    sink.move(resolve(config).http_url)
+                except OperatorError as error:
+                    log.error("QuestDB can't be started, rows wait in the journal", cause=str(error))
 
 
 def record(config: Config, duration: float | None = None) -> None:

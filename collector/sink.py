@@ -69,6 +69,10 @@ class QuestDBSink:
             limits=httpx.Limits(max_connections=1),
         )
 
+    def move(self, url: str) -> None:
+        """Post to another address from now on."""
+        self._client.base_url = httpx.URL(url)
+
     def post(self, pieces: Sequence[bytes]) -> None:
         # As an iterator, used up when sent: a response keeps its request, in a cycle that only the collector of cycles ends.
         length = str(sum(len(piece) for piece in pieces))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import time
 from pathlib import Path
 
 import pytest
 
+from collector.config import QuestDBConfig
+from collector.database import managed
 from collector.database.endpoint import Endpoint
 from tests.conftest import query
 from tests.processes import background, collector, config_file, wait_until
@@ -102,6 +105,41 @@ def test_a_database_that_is_down_costs_nothing(tmp_path: Path, database: Endpoin
         exchange.end()
     totals = verify(ledger, config)
     assert totals["missing"] == totals["undeclared"] == 0
+
+
+def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path) -> None:
+    """Its own server: no other test's may be killed."""
+    ledger = tmp_path / "ledger.jsonl"
+    simulate = ["simulate", "--port", "0", "--rate", "1000", "--messages", "12000", "--ledger", str(ledger)]
+    settings = QuestDBConfig(data=str(tmp_path / "questdb"), http_port=0, pg_port=0)
+    with background(tmp_path / "simulate.log", *simulate) as exchange:
+        ready = exchange.line()
+        endpoint = Endpoint("managed", "")
+        config = config_file(tmp_path, endpoint, ready["ws_urls"]["linear"], ready["rest_url"])
+        text = config.read_text().replace('pg = ""', f'data = "{settings.data}"\nhttp_port = 0\npg_port = 0')
+        config.write_text(text)
+        with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+            try:
+                wait_until(lambda: managed.status(settings) is not None, what="the server")
+                server = managed.status(settings)
+                assert server is not None
+                time.sleep(4)
+                os.kill(server.pid, signal.SIGKILL)
+                assert exchange.line()["stopped"] is True
+
+                def again() -> bool:
+                    now = managed.status(settings)
+                    return now is not None and now.pid != server.pid
+
+                wait_until(again, what="the new server")
+                time.sleep(2)
+                assert recording.end(signal.SIGTERM) == 0
+                totals = verify(ledger, config)
+            finally:
+                managed.stop(settings)
+        exchange.end()
+    assert totals["missing"] == totals["undeclared"] == 0
+    assert totals["stored"] > 3000
 
 
 @pytest.mark.skipif(not RECORDING.exists(), reason="../shared/recordings is not beside this checkout")

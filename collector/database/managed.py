@@ -69,6 +69,11 @@ def status(config: QuestDBConfig) -> ManagedServer | None:
     return server if server is not None and _process(server, data_dir(config)) is not None else None
 
 
+def crashed(config: QuestDBConfig) -> bool:
+    """Whether the server of that folder ended without `stop`."""
+    return status(config) is None and (data_dir(config) / STATE_FILE).exists()
+
+
 def start(config: QuestDBConfig, say: Say = say_on_stderr) -> ManagedServer:
     """Start the server, or find the one that runs; it answers when this returns. Raises DatabaseError."""
     folder = data_dir(config)

@@ -35,7 +35,8 @@ def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
         migrate(endpoint, RetentionConfig())
         if part == "collector":
             return collector_bench.run(endpoint, folder / part, messages)
-        return bench_run_once.run(endpoint)
+        figures: dict[str, Any] = bench_run_once.run(endpoint)
+        return figures
     finally:
         managed.stop(config)
 

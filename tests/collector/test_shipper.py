@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from collector.database.endpoint import Endpoint
 
 from collector.config import Duration, JournalConfig
+from collector.database.endpoint import Endpoint
 from collector.deadletters import DeadLetters
 from collector.encode import RowEncoder
 from collector.metrics import Metrics
