@@ -12,29 +12,43 @@ from collector.rows import BookSnapshot, Levels
 
 
 class Side:
-    """The levels of one side. Prices are kept sorted, best last, so that changes at the top move little memory."""
+    """The levels of one side. Prices are kept sorted, best last, so that changes at the top move little memory.
 
-    __slots__ = ("_limit", "_prices", "_sign", "_sizes")
+    Updates are collected, newest of each price, and worked in when the book is looked at: most are overtaken before that.
+    A venue that leaves out deletions of levels beyond its depth needs `settle` after each message."""
+
+    __slots__ = ("_limit", "_pending", "_prices", "_sign", "_sizes")
 
     def __init__(self, sign: int, limit: int) -> None:
         self._sign = sign  # +1 bids, -1 asks: keys are price × sign, ascending
         self._limit = limit
         self._prices: list[float] = []
         self._sizes: dict[float, float] = {}
+        self._pending: dict[float, float] = {}
 
     def __len__(self) -> int:
+        self.settle()
         return len(self._prices)
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
         sign = self._sign
+        self._pending.clear()
         self._sizes = {price * sign: size for price, size in levels if size}
         self._prices = sorted(self._sizes)
         self._trim()
 
     def update(self, levels: Iterable[tuple[float, float]]) -> None:
         """Set absolute sizes; 0 deletes. Deleting an unknown level is normal on some venues and ignored."""
+        self._pending.update(levels)
+        if len(self._pending) > 2 * self._limit:
+            self.settle()
+
+    def settle(self) -> None:
+        """Work in what was collected, and drop what exceeds the limit."""
+        if not self._pending:
+            return
         sizes, prices, sign = self._sizes, self._prices, self._sign
-        for price, size in levels:
+        for price, size in self._pending.items():
             key = price * sign
             if size:
                 if key not in sizes:
@@ -42,6 +56,7 @@ class Side:
                 sizes[key] = size
             elif sizes.pop(key, None) is not None:
                 del prices[bisect_left(prices, key)]
+        self._pending.clear()
         if len(prices) > self._limit:
             self._trim()
 
@@ -54,6 +69,7 @@ class Side:
 
     def top(self, depth: int) -> Levels:
         """float64, shape (2, levels): prices and sizes of the best `depth` levels, best first."""
+        self.settle()
         best = self._prices[: -depth - 1 : -1]
         sizes = self._sizes
         out = np.array((best, [sizes[key] for key in best]), dtype=np.float64)
@@ -62,6 +78,7 @@ class Side:
         return out
 
     def best(self) -> float | None:
+        self.settle()
         return self._prices[-1] * self._sign if self._prices else None
 
 

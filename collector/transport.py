@@ -1,8 +1,9 @@
-"""The socket: websockets' client connection, handing over messages without a queue in between.
+"""The socket: websockets' client connection, with a shortcut for whole text frames.
 
-`ClientConnection.recv()` wakes a task for every message. Here whole text frames go to a callback as they are parsed, which
-takes 0.7 of the CPU time and leaves nothing to bound: while the callback runs, nothing is read. Everything else (handshake,
-TLS, keepalive, close) is the library's.
+`ClientConnection.recv()` wakes a task for every message and parses frames in generators, at 5 µs a message. Here complete,
+final, unmasked text frames, which is what exchanges send, are cut out of the bytes read and go straight to a callback: less
+than 1 µs, and nothing to bound, since nothing is read while the callback runs. Every other frame (ping, pong, close,
+fragments, errors) goes to the library, whole and in order; so do handshake, TLS, keepalive and all that is sent.
 """
 
 from __future__ import annotations
@@ -12,28 +13,59 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.frames import Frame, Opcode
-from websockets.protocol import Event
 
 from collector import __version__
 
 MAX_MESSAGE = 16 << 20
 """Bytes; a larger message, decompressed, closes the connection."""
+FINAL_TEXT = 0x81
+"""First byte of a frame: FIN, no extension, opcode text (RFC 6455, section 5.2)."""
 OPEN_TIMEOUT = 10.0
 KEEPALIVE = 20.0
 
 
 class FeedConnection(ClientConnection):
-    """Calls `on_message(bytes)` for every data message."""
+    """Calls `on_message(bytes)` for every whole text frame; other messages are had from `recv()`."""
 
     on_message: Callable[[bytes], None]
+    _shortcut = False
+    _rest = b""
 
-    def process_event(self, event: Event) -> None:
-        if type(event) is Frame and event.opcode is Opcode.TEXT and event.fin and self.response is not None:
-            # The library hands out a bytearray or a memoryview, by version and by how the frame came.
-            self.on_message(bytes(event.data))
-        else:
-            super().process_event(event)
+    def data_received(self, data: bytes) -> None:
+        if not self._shortcut:
+            super().data_received(data)
+            # Only from a frame's boundary on: what came with the handshake's end may be half a frame.
+            self._shortcut = self.response is not None and data.endswith(b"\r\n\r\n")
+            return
+        if self._rest:
+            data = self._rest + data
+        on_message, position, end = self.on_message, 0, len(data)
+        while end - position >= 2:
+            length = data[position + 1]
+            if length < 126:
+                start = position + 2
+            elif length == 126:
+                start = position + 4
+                length = int.from_bytes(data[position + 2 : start], "big")
+            elif length == 127:
+                start = position + 10
+                length = int.from_bytes(data[position + 2 : start], "big")
+            else:  # masked: not from a server
+                start, length = position, MAX_MESSAGE + 1
+            stop = start + length
+            if stop > end or start > end:
+                if length > MAX_MESSAGE and end >= start:
+                    # The library closes the connection over it, and needs no shortcut after.
+                    self._shortcut, self._rest = False, b""
+                    super().data_received(data[position:])
+                    return
+                break
+            if data[position] == FINAL_TEXT:
+                on_message(data[start:stop])
+            else:
+                super().data_received(data[position:stop])
+            position = stop
+        self._rest = data[position:]
 
 
 async def open_connection(url: str, on_message: Callable[[bytes], None]) -> FeedConnection:

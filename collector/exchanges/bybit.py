@@ -29,7 +29,7 @@ from collector.exchanges.base import (
     Stream,
     Subscribed,
 )
-from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Topic
+from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic
 from collector.rows import Liquidation, Ticker, Trade
 
 BOOK_DEPTHS = (1, 50, 200, 1000)
@@ -68,8 +68,8 @@ class TradeMessage(msgspec.Struct, gc=False):
 
 
 class BookData(msgspec.Struct, gc=False):
-    b: list[tuple[float, float]]
-    a: list[tuple[float, float]]
+    b: list[tuple[Price, Size]]
+    a: list[tuple[Price, Size]]
     u: int
 
 
@@ -211,10 +211,6 @@ class OrderBook(Topic):
     def take(self, message: BookMessage, recv_us: int, out: list[Item]) -> None:
         data, book = message.data, self._book
         ts = (message.cts or message.ts) * 1000
-        for levels in (data.b, data.a):
-            for price, size in levels:
-                if not (0.0 < price < INFINITY and 0.0 <= size < INFINITY):
-                    raise ValueError(f"level {price!r} × {size!r} can't be")
         if message.type == "snapshot" or data.u == 1:
             self.waiting_since = 0
             if self._valid and data.u == self._seq != 1:

@@ -14,6 +14,9 @@ INFINITY = float("inf")
 MAX_MS = 10**13
 """The year 2286: a larger number is no time in milliseconds."""
 Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MS)]
+Price = Annotated[float, msgspec.Meta(gt=0, lt=1e300)]
+Size = Annotated[float, msgspec.Meta(ge=0, lt=1e300)]
+"""A level's; 0 deletes. The bounds also refuse NaN and infinity."""
 
 
 class Topic:

@@ -19,6 +19,7 @@ def test_side_equals_a_sorted_dictionary(
     side, plain = Side(sign, limit), dict[float, float]()
     for levels in updates:
         side.update(levels)
+        side.settle()
         plain.update(levels)
         best = sorted(((p, s) for p, s in plain.items() if s), reverse=sign > 0)
         plain = dict(best[:limit])  # beyond the bound nothing is known any more
@@ -37,3 +38,16 @@ def test_snapshot_replaces_and_is_bounded() -> None:
     assert book.crossed()
     book.bids.replace([(0.5, 1.0)])
     assert not book.crossed()
+
+
+@given(UPDATES, st.sampled_from([1, -1]))
+def test_updates_looked_at_late_end_in_the_same_book(
+    updates: list[list[tuple[float, float]]], sign: int
+) -> None:
+    """As long as the venue deletes what it no longer shows, when they are worked in makes no difference."""
+    at_once, late = Side(sign, 60), Side(sign, 60)
+    for levels in updates:
+        at_once.update(levels)
+        at_once.settle()
+        late.update(levels)
+    assert late.top(99).tolist() == at_once.top(99).tolist()
