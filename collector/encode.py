@@ -35,6 +35,7 @@ class RowEncoder:
         self._sender.establish()
         self._buffer = self._sender.new_buffer()
         self._ends = array("I")
+        self._tags: dict[tuple[str, str, str, str | None], dict[str, str | None]] = {}
         self._encoders: dict[type, Callable[[Any], None]] = {
             Trade: self._trade,
             BookSnapshot: self._book,
@@ -65,9 +66,13 @@ class RowEncoder:
         return data, ends
 
     def _trade(self, row: Trade) -> None:
+        key = (row.exchange, row.market, row.symbol, row.side)
+        tags = self._tags.get(key)
+        if tags is None:  # as many as there are symbols and sides
+            tags = self._tags[key] = dict(zip(("exchange", "market", "symbol", "side"), key, strict=True))
         self._buffer.row(
             "trades",
-            symbols={"exchange": row.exchange, "market": row.market, "symbol": row.symbol, "side": row.side},
+            symbols=tags,
             columns={
                 "recv_ts": TimestampMicros(row.recv_ts),
                 "price": row.price,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
@@ -15,7 +16,7 @@ class Metrics:
 
     messages: int = 0
     bad_messages: int = 0
-    rows: dict[str, int] = field(default_factory=dict)
+    rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
     """By table, written to the journal."""
     shed: dict[str, int] = field(default_factory=dict)
     """By table, given up because the journal's quota was near; each interval is a row in `gaps`."""
@@ -60,7 +61,7 @@ class MetricsCollector(Collector):
             ("shed", "Rows given up because the journal's quota was near", self._metrics.shed),
         ):
             family = CounterMetricFamily(f"evenkeel_{name}", text, labels=["table"])
-            for table, value in by_table.items():
+            for table, value in list(by_table.items()):
                 family.add_metric([table], value)
             yield family
         for name, (text, read) in self._metrics.gauges.items():

@@ -43,6 +43,9 @@ CHANNEL_OF: dict[type, str] = {
 TABLE_OF: dict[type, str] = {**CHANNEL_OF, FeedEvent: "feed_events", Gap: "gaps"}
 
 
+MarketRow = Trade | BookSnapshot | Liquidation | Ticker
+
+
 class Recorder:
     """One connection's way into the journal. It outlives reconnects; decoders do not."""
 
@@ -51,7 +54,8 @@ class Recorder:
         self.gaps = GapTracker(feed.exchange, feed.market, self._gap)
         self._journal, self._dead, self._metrics = journal, dead, metrics
         self._shed: set[Stream] = set()
-        self._recv_us = 0
+        self._rows = metrics.rows
+        self._recv_us = self._horizon = 0
         self._raw = b""
         self._send: Callable[[str], None] = lambda _: None
         self._handlers: dict[type, Callable[[Any], None]] = {
@@ -72,6 +76,7 @@ class Recorder:
     def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"") -> None:
         """Handle what one message (`raw`) meant."""
         self._recv_us, self._raw = recv_us, raw
+        self._horizon = recv_us + FUTURE_US
         handlers = self._handlers
         for item in items:
             handlers[type(item)](item)
@@ -99,34 +104,25 @@ class Recorder:
             FeedEvent(recv_us, recv_us, feed.exchange, feed.market, symbol, channel, event, detail), recv_us
         )
 
-    def _row(self, row: Trade | BookSnapshot | Liquidation | Ticker) -> None:
+    def _row(self, row: MarketRow) -> None:
         kind = type(row)
-        if not EARLIEST_US < row.ts < self._recv_us + FUTURE_US:
+        if not EARLIEST_US < row.ts < self._horizon:
             self._unstorable(row, CHANNEL_OF[kind], f"event time {row.ts} µs can't be")
-            return
-        if kind in self._journal.shedding:
+        elif kind in self._journal.shedding:
             self._shed_row(row, CHANNEL_OF[kind])
-            return
-        if self._shed:
-            self._end_shedding(row, CHANNEL_OF[kind])
-        self._store(row, self._recv_us)
+        else:
+            if self._shed:
+                self._end_shedding(row, CHANNEL_OF[kind])
+            self._store(row, self._recv_us)
 
     def _store(self, row: Row, recv_us: int) -> None:
         table = TABLE_OF[type(row)]
         try:
             self._journal.add(row, recv_us)
         except ENCODE_ERRORS as error:
-            self._metrics.bad_messages += 1
-            self._dead.add(
-                "messages", f"{self.feed.exchange}/{self.feed.market}", f"{table}: {error}", self._raw
-            )
-            if isinstance(row, Trade | BookSnapshot | Liquidation | Ticker):
-                stream = (CHANNEL_OF[type(row)], row.symbol)
-                self.gaps.broken(stream, min(row.ts, recv_us), "unstorable_value", 1, recv_us)
-                self.gaps.resynced(stream, row.ts, recv_us)
-            return
-        rows = self._metrics.rows
-        rows[table] = rows.get(table, 0) + 1
+            self._unstorable(row, table, str(error))
+        else:
+            self._rows[table] += 1
 
     def _unstorable(self, row: Row, table: str, reason: str) -> None:
         """A row that line protocol or the tables can't take: keep its message, declare the moment."""
@@ -135,13 +131,13 @@ class Recorder:
         self._dead.add(
             "messages", f"{self.feed.exchange}/{self.feed.market}", f"{table}: {reason}", self._raw
         )
-        if isinstance(row, Trade | BookSnapshot | Liquidation | Ticker):
+        if isinstance(row, MarketRow):
             stream = (CHANNEL_OF[type(row)], row.symbol)
-            at = row.ts if EARLIEST_US < row.ts < recv_us + FUTURE_US else recv_us
+            at = row.ts if EARLIEST_US < row.ts < self._horizon else recv_us
             self.gaps.broken(stream, at, "unstorable_value", 1, recv_us)
             self.gaps.resynced(stream, at, recv_us)
 
-    def _shed_row(self, row: Trade | BookSnapshot | Liquidation | Ticker, channel: str) -> None:
+    def _shed_row(self, row: MarketRow, channel: str) -> None:
         stream = (channel, row.symbol)
         self._metrics.shed[channel] = self._metrics.shed.get(channel, 0) + 1
         if stream not in self._shed:
@@ -155,7 +151,7 @@ class Recorder:
                 remedy="bring QuestDB back, or raise journal.max_bytes",
             )
 
-    def _end_shedding(self, row: Trade | BookSnapshot | Liquidation | Ticker, channel: str) -> None:
+    def _end_shedding(self, row: MarketRow, channel: str) -> None:
         stream = (channel, row.symbol)
         if stream in self._shed:
             self._shed.discard(stream)

@@ -135,7 +135,7 @@ class App:
         log.info(
             "stopped",
             messages=self.metrics.messages,
-            rows=self.metrics.rows,
+            rows=dict(self.metrics.rows),
             journal="complete" if written else "NOT all rows were written: the disk did not take them",
             questdb="has every row"
             if shipped

@@ -16,7 +16,6 @@ from collector.config import QuestDBConfig, RetentionConfig
 from collector.database import managed
 from collector.database.endpoint import resolve
 from collector.database.migrate import migrate
-from tests.analyzer import bench_run_once
 from tests.bench import collector_bench, floor_bench
 
 PARTS = ("floor", "collector", "analyzer")
@@ -35,6 +34,8 @@ def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
         migrate(endpoint, RetentionConfig())
         if part == "collector":
             return collector_bench.run(endpoint, folder / part, messages)
+        from tests.analyzer import bench_run_once
+
         figures: dict[str, Any] = bench_run_once.run(endpoint)
         return figures
     finally:
