@@ -1,0 +1,15 @@
+"""The analyses. Add one here, and nowhere else outside its own module."""
+
+from __future__ import annotations
+
+from analyzer.passes.bars import BARS
+from analyzer.passes.base import Analysis
+from analyzer.passes.book import BOOK
+from analyzer.passes.coverage import COVERAGE
+from analyzer.passes.flow import FLOW
+from analyzer.passes.liquidations import LIQUIDATIONS
+
+ANALYSES: dict[str, Analysis] = {
+    analysis.name: analysis for analysis in (COVERAGE, BARS, FLOW, BOOK, LIQUIDATIONS)
+}
+"""In the order in which they run: the others' numbers carry the coverage that the first one found."""

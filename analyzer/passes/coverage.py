@@ -1,0 +1,83 @@
+"""Coverage: the share of the window that was really recorded, per channel, from what the collector declared.
+
+A stream is recorded from its first subscription on, except in its gaps (an open gap lasts), and except after the last sign
+of life of any collector, with 15 s of grace: a collector that was killed declares its hole only at its next start.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Sequence
+
+from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.groups import Instrument, instruments, microseconds
+from analyzer.windows import Window
+
+CHANNELS = ("trades", "orderbook", "liquidations", "tickers")
+GRACE_US = 15_000_000
+"""A living collector writes `collector_stats` every 10 s."""
+
+Interval = tuple[int, int]
+
+
+def uncovered(intervals: Sequence[Interval], start: int, end: int) -> int:
+    """Length of the union of `intervals` within [start, end)."""
+    total, reached = 0, start
+    for low, high in sorted(intervals):
+        low, high = max(low, reached), min(high, end)
+        if high > low:
+            total += high - low
+            reached = high
+    return total
+
+
+def compute(tables: Tables, window: Window) -> list[Value]:
+    """`subscribed`: one row a stream with `first`; `gaps`: from_ts, to_ts; `alive`: one row with `last`."""
+    start, end = window.start_us, window.end_us
+    holes: dict[tuple[Instrument, str], list[Interval]] = defaultdict(list)
+    gaps = tables["gaps"]
+    channels = gaps.column("channel").to_pylist()
+    for name, channel, low, high in zip(
+        instruments(gaps), channels, microseconds(gaps, "from_ts"), microseconds(gaps, "to_ts"), strict=True
+    ):
+        holes[name, channel].append((int(low), end if high < 0 else int(high)))
+    alive = microseconds(tables["alive"], "last")
+    last = int(alive[0]) if len(alive) else 0
+    dead = [(last + GRACE_US, end)] if last > 0 else []
+    shares: dict[Instrument, dict[str, float]] = defaultdict(dict)
+    subscribed = tables["subscribed"]
+    for name, channel, first in zip(
+        instruments(subscribed),
+        subscribed.column("channel").to_pylist(),
+        microseconds(subscribed, "first"),
+        strict=True,
+    ):
+        missing = uncovered([(start, int(first)), *holes[name, channel], *dead], start, end)
+        shares[name][channel] = 1.0 - missing / (end - start)
+    values = []
+    for name, by_channel in shares.items():
+        for channel, share in by_channel.items():
+            values.append(Value(*name, f"coverage_{channel}", share))
+        values.append(Value(*name, "coverage", sum(by_channel.values()) / len(by_channel)))
+    return values
+
+
+COVERAGE = Analysis(
+    name="coverage",
+    metrics=(
+        Metric("coverage", "share", "mean of the recorded channels' coverage"),
+        *(
+            Metric(f"coverage_{channel}", "share", f"share of the window in which {channel} were recorded")
+            for channel in CHANNELS
+        ),
+    ),
+    channels=(),
+    queries={
+        "subscribed": "SELECT exchange, market, symbol, channel, min(ts) first FROM feed_events "
+        "WHERE event = 'subscribed' AND ts < {end}{instruments}",
+        "gaps": "SELECT exchange, market, symbol, channel, from_ts, to_ts FROM gaps "
+        "WHERE ts < {end} AND (to_ts IS NULL OR to_ts > {start}){instruments}",
+        "alive": "SELECT max(ts) last FROM collector_stats",
+    },
+    compute=compute,
+)

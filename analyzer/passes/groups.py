@@ -1,0 +1,43 @@
+"""Rows of one instrument next to each other, in order of time, as numpy columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Instrument = tuple[str, str, str]
+"""exchange, market, symbol"""
+
+
+def instruments(table: pa.Table) -> list[Instrument]:
+    """The instrument of every row."""
+    columns = (table.column(name).to_pylist() for name in ("exchange", "market", "symbol"))
+    return list(zip(*columns, strict=True))
+
+
+def by_instrument(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[Instrument, dict[str, Any]]]:
+    """Each instrument with its columns (numpy, ordered by `ts`)."""
+    if not table.num_rows:
+        return
+    names = instruments(table)
+    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
+    ids = np.fromiter((order[name] for name in names), dtype=np.int64, count=len(names))
+    times = microseconds(table, "ts")
+    rank = np.lexsort((times, ids))
+    bounds = np.flatnonzero(np.diff(ids[rank])) + 1
+    values = {name: table.column(name).to_numpy(zero_copy_only=False) for name in columns}
+    for part in np.split(rank, bounds):
+        yield names[part[0]], {name: column[part] for name, column in values.items()}
+
+
+def microseconds(table: pa.Table, column: str) -> Any:
+    """A timestamp column as int64 microseconds since the epoch; nulls become the smallest integer."""
+    import pyarrow as pa
+
+    values = table.column(column).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
+    return values.fill_null(np.iinfo(np.int64).min).to_numpy(zero_copy_only=False)
