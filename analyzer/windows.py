@@ -35,3 +35,15 @@ def ending(end: datetime, length: timedelta) -> Window:
     """The window of that length before `end`."""
     end = end.astimezone(UTC)
     return Window(end - length, end)
+
+
+def parse_time(text: str) -> datetime:
+    """ISO 8601; without an offset it is UTC. Raises ValueError."""
+    at = datetime.fromisoformat(text)
+    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+
+
+def aligned(at: datetime, every: timedelta) -> datetime:
+    """The last multiple of `every` since the epoch that is not after `at`."""
+    step = every // timedelta(microseconds=1)
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=microseconds(at) // step * step)

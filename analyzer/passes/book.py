@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 BAND = 10e-4
 """Depth is counted within this distance of the mid, as a fraction."""
+MEANS = ("spread_bps", "imbalance", "depth_bid_10bps", "depth_ask_10bps")
 TOP = 5
 """Levels a side in the imbalance."""
 
@@ -94,10 +95,8 @@ def compute(tables: Tables, window: Window) -> list[Value]:
         good = ~np.isnan(series["mid"])
         if not good.any():
             continue
-        for metric in ("mid", "microprice"):
-            values.append(Value(*name, metric, float(series[metric][good][-1])))
-        for metric in ("spread_bps", "imbalance", "depth_bid_10bps", "depth_ask_10bps"):
-            values.append(Value(*name, metric, float(np.mean(series[metric][good]))))
+        values += [Value(*name, metric, float(series[metric][good][-1])) for metric in ("mid", "microprice")]
+        values += [Value(*name, metric, float(np.nanmean(series[metric][good]))) for metric in MEANS]
     return [value for value in values if np.isfinite(value.value)]
 
 

@@ -1,7 +1,8 @@
 """Coverage: the share of the window that was really recorded, per channel, from what the collector declared.
 
-A stream is recorded from its first subscription on, except in its gaps (an open gap lasts), and except after the last sign
-of life of any collector, with 15 s of grace: a collector that was killed declares its hole only at its next start.
+A stream is recorded from its first subscription on, except in its gaps, and except after the last sign of life of any
+collector, with 15 s of grace: a collector that was killed declares its hole only at its next start. An open gap lasts until
+the stream is subscribed again (by a collector that did not know of it: with another journal, or on another machine).
 """
 
 from __future__ import annotations
@@ -32,15 +33,28 @@ def uncovered(intervals: Sequence[Interval], start: int, end: int) -> int:
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
-    """`subscribed`: one row a stream with `first`; `gaps`: from_ts, to_ts; `alive`: one row with `last`."""
+    """`subscribed`: one row a stream with `first`; `gaps`: from_ts, to_ts; `resumed`: one row an open gap with `again`;
+    `alive`: one row with `last`."""
     start, end = window.start_us, window.end_us
     holes: dict[tuple[Instrument, str], list[Interval]] = defaultdict(list)
+    resumed = tables["resumed"]
+    again = {
+        (name, channel, low): int(at)
+        for name, channel, low, at in zip(
+            instruments(resumed),
+            resumed.column("channel").to_pylist(),
+            microseconds(resumed, "from_ts"),
+            microseconds(resumed, "again"),
+            strict=True,
+        )
+    }
     gaps = tables["gaps"]
     channels = gaps.column("channel").to_pylist()
     for name, channel, low, high in zip(
         instruments(gaps), channels, microseconds(gaps, "from_ts"), microseconds(gaps, "to_ts"), strict=True
     ):
-        holes[name, channel].append((int(low), end if high < 0 else int(high)))
+        closed = int(high) if high > 0 else again.get((name, channel, low), end)
+        holes[name, channel].append((int(low), closed))
     alive = microseconds(tables["alive"], "last")
     last = int(alive[0]) if len(alive) else 0
     dead = [(last + GRACE_US, end)] if last > 0 else []
@@ -77,6 +91,10 @@ COVERAGE = Analysis(
         "WHERE event = 'subscribed' AND ts < {end}{instruments}",
         "gaps": "SELECT exchange, market, symbol, channel, from_ts, to_ts FROM gaps "
         "WHERE ts < {end} AND (to_ts IS NULL OR to_ts > {start}){instruments}",
+        "resumed": "SELECT g.exchange exchange, g.market market, g.symbol symbol, g.channel channel, g.from_ts from_ts, "
+        "min(s.ts) again FROM (SELECT * FROM gaps WHERE to_ts IS NULL AND ts < {end}{instruments}) g "
+        "JOIN (SELECT * FROM feed_events WHERE event = 'subscribed' AND ts < {end}) s "
+        "ON (exchange, market, symbol, channel) WHERE s.ts > g.from_ts",
         "alive": "SELECT max(ts) last FROM collector_stats",
     },
     compute=compute,

@@ -15,8 +15,8 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     """`sums`: one row an instrument."""
     table = tables["sums"]
     values = []
-    columns = (table.column(name).to_pylist() for name in COLUMNS)
-    for name, buy, sell, volume, notional, largest, trades in zip(instruments(table), *columns, strict=True):
+    rows = zip(*(table.column(name).to_pylist() for name in COLUMNS), strict=True)
+    for name, (buy, sell, volume, notional, largest, trades) in zip(instruments(table), rows, strict=True):
         buy, sell = buy or 0.0, sell or 0.0
         numbers = {
             "cvd": buy - sell,

@@ -33,16 +33,18 @@ def compute(tables: Tables, window: Window) -> list[Value]:
 
 LIQUIDATIONS = Analysis(
     name="liquidations",
-    metrics=tuple(
-        Metric(f"liq_{side}_{metric}", unit, f"{what} of liquidated {side}s")
-        for metric, unit, what in (
-            ("count", "count", "number"),
-            ("qty", "base", "Σ qty"),
-            ("notional", "quote", "Σ price × qty"),
-        )
-        for side in ("long", "short")
-    )
-    + (Metric("liq_largest_notional", "quote", "largest single price × qty"),),
+    metrics=(
+        *(
+            Metric(f"liq_{side}_{metric}", unit, f"{what} of liquidated {side}s")
+            for metric, unit, what in (
+                ("count", "count", "number"),
+                ("qty", "base", "Σ qty"),
+                ("notional", "quote", "Σ price × qty"),
+            )
+            for side in ("long", "short")
+        ),
+        Metric("liq_largest_notional", "quote", "largest single price × qty"),
+    ),
     channels=("liquidations",),
     queries={
         "sums": "SELECT exchange, market, symbol, side, count() orders, sum(qty) qty, sum(price * qty) notional, "

@@ -1,0 +1,159 @@
+"""The analyzer's share of the configuration file: where QuestDB is, and how passes are run.
+
+The file is the collector's too; its sections are accepted here and not looked into.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import msgspec
+
+DEFAULT_FILE = Path("evenkeel.toml")
+COLLECTOR_SECTIONS = frozenset({"journal", "feeds", "http", "retention"})
+SECRETS = frozenset({"user", "password"})
+SERVER_FILE = "evenkeel-server.json"
+"""Written by the managed server's owner into `questdb.data`."""
+UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+class ConfigError(Exception):
+    """The configuration can't be used; the message names file, key and remedy."""
+
+
+class UnreachableError(Exception):
+    """There is no server to speak to; the message says what to do."""
+
+
+class Endpoint(msgspec.Struct, frozen=True):
+    http_url: str
+    pg: str
+    user: str = ""
+    password: str = ""
+
+    def __repr__(self) -> str:
+        return f"Endpoint({self.http_url!r})"
+
+
+def duration(text: str) -> timedelta:
+    """ "500ms", "30s", "15m", "4h", "1d". Raises ValueError."""
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
+    if match is None or not float(match[1]):
+        raise ValueError(f'"{text}" is not a duration; write for example "30s", "15m" or "4h"')
+    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
+
+
+class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    url: str = "managed"
+    pg: str = ""
+    data: str = "var/questdb"
+    http_port: int = 9000
+    pg_port: int = 8812
+    memory: str = ""
+    user: str = ""
+    password: str = ""
+
+
+class AnalyzerConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    window: str = "15m"
+    every: str = "1m"
+    """Cadence of `analyzer schedule`."""
+    settle: str = "2s"
+    """How long rows may be late: a pass starts this long after its window's end."""
+    time_limit: str = "60s"
+    """A pass that takes longer is ended and recorded as failed."""
+
+    def __post_init__(self) -> None:
+        for name in self.__struct_fields__:
+            try:
+                duration(getattr(self, name))
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from error
+
+
+class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    questdb: QuestDBConfig = QuestDBConfig()
+    analyzer: AnalyzerConfig = AnalyzerConfig()
+
+
+def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
+    """Read and check. Raises ConfigError."""
+    environ = os.environ if environ is None else environ
+    named = file or environ.get("EVENKEEL_CONFIG")
+    path = Path(named) if named else DEFAULT_FILE if DEFAULT_FILE.exists() else None
+    data: dict[str, Any] = {}
+    if path is not None:
+        try:
+            data = tomllib.loads(path.read_text(encoding="utf-8"))
+        except OSError as error:
+            raise ConfigError(
+                f"{path}: can't be read ({error.strerror}); name a readable file with --config"
+            ) from error
+        except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+            raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from error
+    source = str(path or "configuration")
+    questdb = data.get("questdb")
+    for key in sorted(SECRETS & questdb.keys()) if isinstance(questdb, dict) else ():
+        variable = f"EVENKEEL_QUESTDB_{key.upper()}"
+        raise ConfigError(
+            f"{source}: key questdb.{key}: secrets don't belong in this file; set {variable}[_FILE]"
+        )
+    for section, kind in (("questdb", QuestDBConfig), ("analyzer", AnalyzerConfig)):
+        for field in msgspec.structs.fields(kind):
+            value = _variable(f"EVENKEEL_{section}_{field.name}".upper(), environ)
+            table = data.setdefault(section, {}) if value is not None else None
+            if isinstance(table, dict):
+                table[field.name] = int(value) if field.type is int and (value or "").isdigit() else value  # type: ignore[arg-type]
+    try:
+        return msgspec.convert({k: v for k, v in data.items() if k not in COLLECTOR_SECTIONS}, Config)
+    except msgspec.ValidationError as error:
+        text, _, where = str(error).partition(" - at `")
+        unknown = re.search(r"unknown field `(.+?)`", text)
+        keys = [where.rstrip("`").removeprefix("$").removeprefix("."), unknown[1] if unknown else ""]
+        problem = "unknown; remove it or correct its spelling" if unknown else f"{text}; correct it"
+        raise ConfigError(f"{source}: key {'.'.join(key for key in keys if key)}: {problem}") from error
+
+
+def _variable(name: str, environ: Mapping[str, str]) -> str | None:
+    file = environ.get(f"{name}_FILE")
+    if file is None:
+        return environ.get(name)
+    try:
+        return Path(file).read_text(encoding="utf-8").rstrip("\n")
+    except OSError as error:
+        raise ConfigError(f"environment: {name}_FILE: {file} can't be read ({error.strerror})") from error
+
+
+def endpoint(config: QuestDBConfig) -> Endpoint:
+    """Where the server is. Raises UnreachableError, ConfigError."""
+    user, password = config.user, config.password
+    if config.url == "managed":
+        file = Path(config.data) / SERVER_FILE
+        try:
+            state = msgspec.json.decode(file.read_bytes())
+            os.kill(state["pid"], 0)
+            http, pg_port = state["http"], urlsplit(state["pg"]).port
+        except (OSError, msgspec.DecodeError, KeyError, TypeError) as error:
+            raise UnreachableError(
+                f"find the managed QuestDB: {file}: no running server ({error}); "
+                "start it with 'collector db start' or 'collector run', or set questdb.url"
+            ) from error
+        return Endpoint(http, _pg("127.0.0.1", pg_port or 8812, config), user, password)
+    parts = urlsplit(config.url)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ConfigError(
+            f'key questdb.url: "{config.url}" must be "managed", "http://host:port" or "https://host:port"'
+        )
+    return Endpoint(config.url.rstrip("/"), config.pg or _pg(parts.hostname, 8812, config), user, password)
+
+
+def _pg(host: str, port: int, config: QuestDBConfig) -> str:
+    user, password = quote(config.user or "admin", safe=""), quote(config.password or "quest", safe="")
+    return f"postgresql://{user}:{password}@{host}:{port}/qdb"

@@ -1,0 +1,98 @@
+"""One pass: every analysis over one window, each on its own, its result stored and shown."""
+
+from __future__ import annotations
+
+import math
+import resource
+import secrets
+import time
+from collections.abc import Sequence
+
+import msgspec
+
+from analyzer.config import Endpoint
+from analyzer.passes import ANALYSES
+from analyzer.passes.base import Analysis, Value
+from analyzer.passes.groups import Instrument
+from analyzer.signals import Run, Signal, write
+from analyzer.source import Source, SourceError, render
+from analyzer.windows import Window
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    """One analysis of a pass."""
+
+    run: Run
+    signals: list[Signal]
+
+
+def run_pass(
+    endpoint: Endpoint, window: Window, names: Sequence[str], symbols: Sequence[str] = (), exchange: str = ""
+) -> list[Outcome]:
+    """Run the analyses and store what they find. One that fails is an outcome, and does not stop the others.
+
+    Raises WriteError when nothing can be stored."""
+    source = Source(endpoint)
+    run_id = secrets.token_hex(8)
+    outcomes: list[Outcome] = []
+    coverage: dict[Instrument, dict[str, float]] = {}
+    for analysis in ANALYSES.values():
+        if analysis.name in names or analysis.name == "coverage":
+            outcome = _run_one(analysis, source, window, symbols, exchange, run_id, coverage)
+            if analysis.name == "coverage":
+                for signal in outcome.signals:
+                    name = (signal.value.exchange, signal.value.market, signal.value.symbol)
+                    coverage.setdefault(name, {})[signal.value.metric] = signal.value.value
+            if analysis.name in names:
+                outcomes.append(outcome)
+    source.close()
+    write(endpoint, window, [(outcome.run, outcome.signals) for outcome in outcomes])
+    return outcomes
+
+
+def _run_one(
+    analysis: Analysis,
+    source: Source,
+    window: Window,
+    symbols: Sequence[str],
+    exchange: str,
+    run_id: str,
+    coverage: dict[Instrument, dict[str, float]],
+) -> Outcome:
+    started_us, began, rows = time.time_ns() // 1000, time.monotonic(), source.rows_read
+    values: Sequence[Value] = ()
+    status, error = "ok", ""
+    try:
+        tables = {
+            name: source.fetch(render(template, window, symbols, exchange))
+            for name, template in analysis.queries.items()
+        }
+        values = analysis.compute(tables, window)
+        status = "ok" if values else "empty"
+    except SourceError as failure:
+        status, error = "failed", str(failure)
+    except Exception as failure:  # one analysis' mistake is not to cost the others
+        status, error = "failed", f"{analysis.name}: {type(failure).__name__}: {failure}; report it"
+    run = Run(
+        run_id,
+        analysis.name,
+        started_us,
+        round((time.monotonic() - began) * 1e3, 3),
+        source.rows_read - rows,
+        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+        status,
+        error,
+    )
+    signals = [
+        Signal(value, _coverage(analysis, value, coverage)) for value in values if math.isfinite(value.value)
+    ]
+    return Outcome(run, signals)
+
+
+def _coverage(analysis: Analysis, value: Value, coverage: dict[Instrument, dict[str, float]]) -> float | None:
+    """The least covered channel that the number rests on; None where nothing was declared."""
+    known = coverage.get((value.exchange, value.market, value.symbol), {})
+    if not analysis.channels:
+        return known.get(value.metric)
+    shares = [known[f"coverage_{channel}"] for channel in analysis.channels if f"coverage_{channel}" in known]
+    return min(shares) if len(shares) == len(analysis.channels) else None

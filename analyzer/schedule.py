@@ -1,0 +1,118 @@
+"""`analyzer schedule`: passes at their cadence, each in a process of its own, so that its memory goes back."""
+
+from __future__ import annotations
+
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from types import FrameType
+
+import structlog
+from apscheduler.schedulers.background import BackgroundScheduler
+from apscheduler.triggers.interval import IntervalTrigger
+
+from analyzer.config import Endpoint
+from analyzer.signals import Run, WriteError, write
+from analyzer.windows import Window, aligned, ending, microseconds
+
+log = structlog.get_logger()
+
+STOP_SECONDS = 10.0
+
+
+class Scheduler:
+    """Runs until `stop`."""
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        length: timedelta,
+        every: timedelta,
+        settle: timedelta,
+        time_limit: timedelta,
+        arguments: Sequence[str],
+    ) -> None:
+        """`arguments`: further ones for `analyzer run-once`."""
+        self.passes = self.failures = 0
+        self._endpoint, self._length, self._every, self._settle = endpoint, length, every, settle
+        self._time_limit, self._arguments = time_limit, list(arguments)
+        self._child: subprocess.Popen[str] | None = None
+        self._stopping = False
+
+    def run(self, duration: timedelta | None) -> None:
+        """Until SIGTERM, SIGINT, or `duration`. A pass that comes too late, or while one runs, is left to the next."""
+        stop = [False]
+
+        def on_signal(number: int, frame: FrameType | None) -> None:
+            stop[0] = True
+
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, on_signal)
+        scheduler = BackgroundScheduler(timezone=UTC)
+        first = aligned(datetime.now(UTC), self._every) + self._every + self._settle
+        scheduler.add_job(
+            self.pass_once,
+            IntervalTrigger(seconds=self._every.total_seconds(), start_date=first, timezone=UTC),
+            max_instances=1,
+            coalesce=True,
+            misfire_grace_time=max(1, int(self._every.total_seconds())),
+        )
+        scheduler.start()
+        log.info("scheduled", every=str(self._every), window=str(self._length), first=first.isoformat())
+        end = None if duration is None else time.monotonic() + duration.total_seconds()
+        while not stop[0] and (end is None or time.monotonic() < end):
+            time.sleep(0.1)
+        self._stopping = True
+        deadline = time.monotonic() + STOP_SECONDS
+        while self._child is not None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        if self._child is not None:
+            self._child.kill()
+        scheduler.shutdown(wait=True)
+        log.info("stopped", passes=self.passes, failures=self.failures)
+
+    def pass_once(self) -> None:
+        """One pass over the window that ended at the last multiple of the cadence."""
+        if self._stopping:
+            return
+        window = ending(aligned(datetime.now(UTC) - self._settle, self._every), self._length)
+        command = [sys.executable, "-m", "analyzer", "run-once", "--format", "json"]
+        command += [
+            "--window",
+            f"{self._length.total_seconds():g}s",
+            "--as-of",
+            window.end.isoformat(),
+            *self._arguments,
+        ]
+        started = time.time_ns() // 1000
+        self.passes += 1
+        self._child = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            _, errors = self._child.communicate(timeout=self._time_limit.total_seconds())
+            code: int | None = self._child.returncode
+        except subprocess.TimeoutExpired:
+            self._child.kill()
+            self._child.communicate()
+            code, errors = None, ""
+        finally:
+            self._child = None
+        took_ms = (time.time_ns() // 1000 - started) / 1e3
+        if code == 0:
+            log.info("pass", window_end=window.end.isoformat(), took_ms=round(took_ms))
+            return
+        self.failures += 1
+        cause = errors.strip()[-500:] if code is not None else f"took longer than {self._time_limit}, ended"
+        log.error("pass failed, the next goes on", window_end=window.end.isoformat(), exit=code, cause=cause)
+        if code is None or code < 0:  # it could not record its own failure
+            self._record(window, started, took_ms, cause or f"ended by signal {-(code or 0)}")
+
+    def _record(self, window: Window, started_us: int, took_ms: float, cause: str) -> None:
+        run = Run(secrets.token_hex(8), "*", started_us, took_ms, 0, 0, "failed", cause)
+        try:
+            write(self._endpoint, window, [(run, [])])
+        except WriteError as error:
+            log.error("failure not recorded", cause=str(error), at=microseconds(window.end))

@@ -1,0 +1,123 @@
+"""The only reader: SQL in, Arrow out, through QuestDB's Parquet export."""
+
+from __future__ import annotations
+
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+import httpx
+import msgspec
+
+from analyzer.config import Endpoint
+from analyzer.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+SPOOL_BYTES = 32 << 20
+"""A larger answer is spilled to a file."""
+TIMEOUT = 120.0
+BUSY_SECONDS = 30.0
+"""How long to ask again when the server exports as much at once as it allows (2 by default)."""
+
+
+class SourceError(Exception):
+    """A query could not be answered; the message holds operation, object, cause and next step."""
+
+
+class ServerError(msgspec.Struct):
+    error: str = ""
+
+
+class Source:
+    """Reads from one server, and counts the rows."""
+
+    def __init__(self, endpoint: Endpoint) -> None:
+        self.rows_read = 0
+        self._url = endpoint.http_url
+        auth = (endpoint.user, endpoint.password) if endpoint.user else None
+        self._client = httpx.Client(
+            base_url=endpoint.http_url, auth=auth, timeout=httpx.Timeout(TIMEOUT, connect=5.0)
+        )
+
+    def fetch(self, sql: str) -> pa.Table:
+        """The query's result. Raises SourceError.
+
+        VARCHAR columns must be cast to `::string` in the query: the export loses them otherwise (9.3.4)."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        give_up = time.monotonic() + BUSY_SECONDS
+        while True:
+            with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
+                try:
+                    with self._client.stream(
+                        "GET", "/exp", params={"fmt": "parquet", "query": sql}
+                    ) as response:
+                        if response.status_code in (429, 503) and time.monotonic() < give_up:
+                            time.sleep(0.1)
+                            continue
+                        if response.status_code != 200:
+                            response.read()
+                            raise self._refused(sql, response)
+                        for chunk in response.iter_raw():
+                            file.write(chunk)
+                except httpx.HTTPError as error:
+                    raise SourceError(
+                        f"read from QuestDB at {self._url}: {_short(sql)}: {type(error).__name__}: {error}; "
+                        "check that it runs ('collector db status') and questdb.url"
+                    ) from error
+                file.seek(0)
+                try:
+                    table = pq.read_table(
+                        file, use_threads=False
+                    )  # threads can abort at the interpreter's exit
+                except pa.ArrowInvalid as error:
+                    raise SourceError(
+                        f"read from QuestDB at {self._url}: {_short(sql)}: the answer is no Parquet ({error}); "
+                        "run it again, and look at the server's log"
+                    ) from error
+            self.rows_read += table.num_rows
+            return table
+
+    def _refused(self, sql: str, response: httpx.Response) -> SourceError:
+        try:
+            cause = msgspec.json.decode(response.content, type=ServerError).error
+        except msgspec.DecodeError:
+            cause = response.text[:200]
+        remedy = "set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE"
+        if response.status_code not in (401, 403):
+            remedy = "bring the tables up to date with 'collector migrate'"
+        return SourceError(
+            f"query QuestDB at {self._url}: {_short(sql)}: HTTP {response.status_code} {cause}; {remedy}"
+        )
+
+    def close(self) -> None:
+        self._client.close()
+
+
+def render(template: str, window: Window, symbols: Sequence[str] = (), exchange: str = "") -> str:
+    """Fill in the placeholders of an analysis' query (see passes.base)."""
+    instruments = ""
+    if symbols:
+        instruments += f" AND symbol IN ({', '.join(_quoted(symbol) for symbol in symbols)})"
+    if exchange:
+        instruments += f" AND exchange = {_quoted(exchange)}"
+    start, end = _timestamp(window.start), _timestamp(window.end)
+    where = f"ts >= {start} AND ts < {end}{instruments}"
+    return template.format(where=where, instruments=instruments, start=start, end=end)
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _timestamp(at: datetime) -> str:
+    return f"'{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'"
+
+
+def _short(sql: str) -> str:
+    return sql if len(sql) < 100 else f"{sql[:97]}…"
