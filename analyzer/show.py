@@ -84,8 +84,9 @@ def _print_one(console: Console, outcome: Outcome, title: str) -> None:
     units = {metric.name: metric.unit for metric in analysis.metrics}
     present = [metric for metric in units if any(metric in numbers for numbers in cells.values())]
     names = max(len(" ".join(name)) for name in cells)
-    for part, metrics in enumerate(_fitting(present, WIDTH - names - 15)):
-        table = Table(title=title if not part else None, title_justify="left", title_style="bold")
+    console.print(title, style="bold", markup=False, highlight=False)
+    for metrics in _fitting(present, WIDTH - names - 15):
+        table = Table()
         table.add_column("exchange market symbol", no_wrap=True, min_width=names)
         for metric in metrics:
             table.add_column(
@@ -94,7 +95,7 @@ def _print_one(console: Console, outcome: Outcome, title: str) -> None:
         if analysis.channels:
             table.add_column("coverage\nshare", justify="right", no_wrap=True)
         for name in sorted(cells):
-            row = [number(cells[name].get(metric)) for metric in metrics]
+            row = [number(cells[name].get(metric), percent=not analysis.channels) for metric in metrics]
             if analysis.channels:
                 share = coverage[name]
                 row.append("?" if share is None else f"{share:.1%}")
@@ -116,10 +117,12 @@ def _fitting(metrics: Sequence[str], width: int) -> list[list[str]]:
     return parts
 
 
-def number(value: float | None) -> str:
+def number(value: float | None, percent: bool = False) -> str:
     """Six significant digits, with thousands separated; "–" for none."""
     if value is None:
         return "–"
+    if percent:
+        return f"{value:.2%}"
     if value == int(value) and abs(value) < 1e15:
         return f"{int(value):,}"
     magnitude = abs(value)
