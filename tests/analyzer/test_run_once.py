@@ -46,7 +46,7 @@ def test_numbers_of_a_window_over_hours_and_days(database: Endpoint, tmp_path: P
     assert span["seconds"] == 900
     buys = sum(t.qty for t in INSIDE if t.side == "buy")
     sells = sum(t.qty for t in INSIDE if t.side == "sell")
-    volume, notional = sum(t.qty for t in INSIDE), sum(t[3] * t.qty for t in INSIDE)
+    volume, notional = sum(t.qty for t in INSIDE), sum(t.price * t.qty for t in INSIDE)
     flow = values(document, "flow", "BTCUSDT")
     assert flow["cvd"] == pytest.approx(buys - sells)
     assert flow["imbalance"] == pytest.approx((buys - sells) / (buys + sells))
