@@ -50,7 +50,7 @@ def wait_until_applied(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                 "SELECT name, suspended, sequencerTxn - writerTxn FROM wal_tables()"
             )
         }
-        for name in (*COLUMNS, "gaps"):
+        for name in (*COLUMNS, "gaps", "feed_events"):
             if name not in tables:
                 raise OperatorError(f"verify: there is no table {name}; run 'collector migrate'")
             if tables[name][0]:
@@ -58,7 +58,7 @@ def wait_until_applied(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                     f"verify: table {name} is suspended, so rows are missing; find the cause in wal_tables(), "
                     f"then run 'ALTER TABLE {name} RESUME WAL'"
                 )
-        if not any(tables[name][1] for name in (*COLUMNS, "gaps")):
+        if not any(tables[name][1] for name in (*COLUMNS, "gaps", "feed_events")):
             return
         if time.monotonic() - said > 5:
             said = time.monotonic()
@@ -98,10 +98,19 @@ def read_stored(
 def read_gaps(
     connection: psycopg.Connection[tuple[Any, ...]], exchange: str
 ) -> dict[Key, list[tuple[int, int]]]:
+    """The declared holes, µs. One left open lasts until its stream is subscribed again: by a collector that has another
+    journal and does not know of it."""
+    subscribed: dict[Key, list[int]] = {}
+    query = "SELECT channel, market, symbol, ts::long FROM feed_events WHERE exchange = %s AND event = 'subscribed'"
+    for channel, market, symbol, ts in read_rows(connection, query, exchange):
+        subscribed.setdefault((channel, market, symbol), []).append(ts)
     gaps: dict[Key, list[tuple[int, int]]] = {}
     query = "SELECT channel, market, symbol, from_ts::long, to_ts::long FROM gaps WHERE exchange = %s"
     for channel, market, symbol, first, last in read_rows(connection, query, exchange):
-        gaps.setdefault((channel, market, symbol), []).append((first, FOR_EVER if last is None else last))
+        key = (channel, market, symbol)
+        if last is None:
+            last = min((ts for ts in subscribed.get(key, ()) if ts > first), default=FOR_EVER)
+        gaps.setdefault(key, []).append((first, last))
     return gaps
 
 

@@ -137,6 +137,12 @@ def scenarios() -> list[tuple[Scenario, dict[str, dict[str, int]]]]:
     twice = {"missing": 2, "declared": 2}
     out.append((s, {"trades": twice, "liquidations": hole, "orderbook": hole, "tickers": hole}))
 
+    s = perfect("orphaned")  # left open by a collector that is gone; its successor had another journal
+    s.gap("trades", -50, None)
+    s.stored("feed_events", -20, "'trades'", "'subscribed'", "''")
+    s.trade(7, "lost", stored=False)
+    out.append((s, {"trades": lost}))
+
     s = perfect("elsewhere")
     s.trade(7, "lost", stored=False)
     s.gap("orderbook", 0, 1000)  # another channel
