@@ -21,6 +21,7 @@ COLLECTOR_SECTIONS = frozenset({"journal", "feeds", "http", "retention"})
 SECRETS = frozenset({"user", "password"})
 SERVER_FILE = "evenkeel-server.json"
 """Written by the managed server's owner into `questdb.data`."""
+LONGEST = 10 * 366 * 86400.0
 UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
@@ -47,7 +48,10 @@ def duration(text: str) -> timedelta:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
     if match is None or not float(match[1]):
         raise ValueError(f'"{text}" is not a duration; write for example "30s", "15m" or "4h"')
-    return timedelta(seconds=float(match[1]) * UNITS[match[2]])
+    seconds = float(match[1]) * UNITS[match[2]]
+    if seconds > LONGEST:
+        raise ValueError(f'"{text}" is longer than ten years; write for example "30s", "15m" or "4h"')
+    return timedelta(seconds=seconds)
 
 
 class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

@@ -32,15 +32,20 @@ def microseconds(at: datetime) -> int:
 
 
 def ending(end: datetime, length: timedelta) -> Window:
-    """The window of that length before `end`."""
+    """The window of that length before `end`. Raises ValueError when it would start before 1970."""
     end = end.astimezone(UTC)
+    if end - datetime(1970, 1, 1, tzinfo=UTC) < length:
+        raise ValueError(f"the window of {length} before {end:%Y-%m-%dT%H:%M:%SZ} starts before 1970")
     return Window(end - length, end)
 
 
 def parse_time(text: str) -> datetime:
     """ISO 8601; without an offset it is UTC. Raises ValueError."""
     at = datetime.fromisoformat(text)
-    return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    try:
+        return at.replace(tzinfo=UTC) if at.tzinfo is None else at.astimezone(UTC)
+    except OverflowError as error:
+        raise ValueError(f'"{text}" is out of range') from error
 
 
 def aligned(at: datetime, every: timedelta) -> datetime:
