@@ -166,9 +166,11 @@ class App:
                 migrate(endpoint, self._config.retention)
             except OperatorError as error:
                 log.error("database not ready, rows wait in the journal", cause=str(error))
+                endpoint = None  # a managed server that died is started anew, at another address perhaps
                 self._stopping.wait(DATABASE_RETRY)
             except Exception:  # a thread that dies silently would be the end of shipping
                 log.exception("preparing the database failed, rows wait in the journal", remedy="report it")
+                endpoint = None
                 self._stopping.wait(DATABASE_RETRY)
             else:
                 sink = QuestDBSink(endpoint.http_url, endpoint.user, endpoint.password)

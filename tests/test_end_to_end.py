@@ -107,8 +107,9 @@ def test_a_database_that_is_down_costs_nothing(tmp_path: Path, database: Endpoin
     assert totals["missing"] == totals["undeclared"] == 0
 
 
-def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path) -> None:
-    """Its own server: no other test's may be killed."""
+@pytest.mark.parametrize("after", [0.5, 2.5, 5.0], ids=["starting", "migrating", "recording"])
+def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path, after: float) -> None:
+    """Its own server: no other test's may be killed. When it is killed decides which part of the collector notices."""
     ledger = tmp_path / "ledger.jsonl"
     simulate = ["simulate", "--port", "0", "--rate", "1000", "--messages", "12000", "--ledger", str(ledger)]
     settings = QuestDBConfig(data=str(tmp_path / "questdb"), http_port=0, pg_port=0)
@@ -123,7 +124,7 @@ def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path) -> None:
                 wait_until(lambda: managed.status(settings) is not None, what="the server")
                 server = managed.status(settings)
                 assert server is not None
-                time.sleep(4)
+                time.sleep(after)
                 os.kill(server.pid, signal.SIGKILL)
                 assert exchange.line()["stopped"] is True
 
