@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 SPOOL_BYTES = 32 << 20
 """A larger answer is spilled to a file."""
 TIMEOUT = 120.0
+EXPORT = {"fmt": "parquet", "compression_codec": "UNCOMPRESSED", "row_group_size": "5000"}
+"""Measured with 45,000 books: without compression less work at both ends; small groups are sent while the rest is read,
+and take a third less memory here."""
 BUSY_SECONDS = 30.0
 """How long to ask again when the server exports as much at once as it allows (2 by default)."""
 
@@ -54,9 +57,7 @@ class Source:
         while True:
             with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
                 try:
-                    with self._client.stream(
-                        "GET", "/exp", params={"fmt": "parquet", "query": sql}
-                    ) as response:
+                    with self._client.stream("GET", "/exp", params={**EXPORT, "query": sql}) as response:
                         if response.status_code in (429, 503) and time.monotonic() < give_up:
                             time.sleep(0.1)
                             continue
