@@ -14,7 +14,7 @@ from websockets.asyncio.client import connect
 
 from collector.demo import process
 from collector.encode import RowEncoder
-from collector.exchanges.bybit import BookMessage, TradeMessage
+from collector.exchanges.bybit_topics import BookMessage, TradeMessage
 from collector.rows import Trade
 from tests.bench.collector_bench import SYMBOLS
 

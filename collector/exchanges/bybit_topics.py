@@ -1,0 +1,238 @@
+"""Bybit's topics: from a message of each kind to rows. Sources and doubts are told in `bybit.py`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from collector.books import SampledBook
+from collector.config import FeedConfig
+from collector.exchanges.base import (
+    Bad,
+    Broken,
+    Item,
+    Notice,
+    Resynced,
+)
+from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic
+from collector.rows import Liquidation, Ticker, Trade
+
+BOOK_DEPTHS = (1, 50, 200, 1000)
+TAKER = {"Buy": "buy", "Sell": "sell"}
+FORCED = {"Buy": "sell", "Sell": "buy"}
+"""`S` of a liquidation is the position's side: a liquidated long ("Buy") is closed by a sell order."""
+TICKER_FIELDS = {
+    "lastPrice": "last",
+    "markPrice": "mark",
+    "indexPrice": "index",
+    "usdIndexPrice": "index",
+    "fundingRate": "funding_rate",
+    "openInterest": "open_interest",
+    "bid1Price": "bid",
+    "ask1Price": "ask",
+}
+
+
+class TradeItem(msgspec.Struct, gc=False):
+    T: int
+    S: str
+    v: float
+    p: float
+    i: str
+
+
+class TradeMessage(msgspec.Struct, gc=False):
+    topic: str
+    ts: Milliseconds
+    data: list[TradeItem]
+
+
+class BookData(msgspec.Struct, gc=False):
+    b: list[tuple[Price, Size]]
+    a: list[tuple[Price, Size]]
+    u: int
+
+
+class BookMessage(msgspec.Struct, gc=False):
+    topic: str
+    type: str
+    ts: Milliseconds
+    data: BookData
+    cts: Milliseconds = 0
+
+
+class LiquidationItem(msgspec.Struct, gc=False):
+    T: int
+    S: str
+    v: float
+    p: float
+
+
+class LiquidationMessage(msgspec.Struct, gc=False):
+    topic: str
+    ts: Milliseconds
+    data: list[LiquidationItem]
+
+
+class TickerMessage(msgspec.Struct, gc=False):
+    topic: str
+    type: str
+    ts: Milliseconds
+    data: dict[str, Any]
+
+
+class Trades(Topic):
+    message = TradeMessage
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol, f"publicTrade.{symbol}")
+
+    def take(self, message: TradeMessage, recv_us: int, out: list[Item]) -> None:
+        exchange, market, symbol = self.where
+        for item in message.data:
+            side = TAKER.get(item.S)
+            if side is None or not (
+                0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and 0 < item.T < MAX_MS
+            ):
+                self.fail(f"trade {item.i!r} has an impossible side, price, size or time", recv_us, out)
+                continue
+            ts = item.T * 1000
+            self.last_ts = ts
+            out.append(Trade(ts, recv_us, exchange, market, symbol, side, item.p, item.v, item.i))
+
+
+class Liquidations(Topic):
+    message = LiquidationMessage
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol, f"allLiquidation.{symbol}")
+
+    def take(self, message: LiquidationMessage, recv_us: int, out: list[Item]) -> None:
+        exchange, market, symbol = self.where
+        seen: dict[str, int] = {}
+        for item in message.data:
+            side = FORCED.get(item.S)
+            if side is None or not (
+                0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and 0 < item.T < MAX_MS
+            ):
+                self.fail("a liquidation has an impossible side, price, size or time", recv_us, out)
+                continue
+            self.last_ts = item.T * 1000
+            # The venue gives no id: content, and an ordinal for equal ones within a message, survive a resend.
+            content = f"{item.T}-{side}-{item.p!r}-{item.v!r}"
+            ordinal = seen[content] = seen.get(content, -1) + 1
+            liq_id = f"{content}-{ordinal}"
+            out.append(
+                Liquidation(self.last_ts, recv_us, exchange, market, symbol, side, item.p, item.v, liq_id)
+            )
+
+
+class Tickers(Topic):
+    message = TickerMessage
+    chatty = True
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        super().__init__(feed, channel, symbol, f"tickers.{symbol}")
+        self._state: dict[str, Any] = {}
+        self._resumed = False
+        """Whether the next snapshot ends a silence."""
+
+    def silent(self, recv_us: int, after_us: int) -> bool:
+        silent = super().silent(recv_us, after_us)
+        self._resumed = self._resumed or silent
+        return silent
+
+    def take(self, message: TickerMessage, recv_us: int, out: list[Item]) -> None:
+        before = self._state
+        if message.type == "snapshot":
+            self._state = {}
+        elif not self._state:
+            return  # a delta of a state that was never sent: the snapshot is on its way
+        state = self._state
+        for field, text in message.data.items():
+            name = TICKER_FIELDS.get(field)
+            if name is not None:
+                value = float(text) if text not in ("", None) else None
+                if value is not None and not -INFINITY < value < INFINITY:
+                    raise ValueError(f"{field} is {text!r}")
+                state[name] = value
+            elif field == "nextFundingTime":
+                state["next_funding_ts"] = int(text) * 1000 if text not in ("", "0", None) else None
+        if self._resumed and state != before:
+            out.append(Broken(self.channel, self.symbol, self.last_ts, "silent"))
+            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
+        self._resumed = False
+        self.last_ts = message.ts * 1000
+        out.append(Ticker(self.last_ts, recv_us, *self.where, **state))
+
+
+class OrderBook(Topic):
+    message = BookMessage
+    chatty = True
+    whole_after_message = False
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
+        limit = next(depth for depth in BOOK_DEPTHS if depth >= feed.book_depth)
+        super().__init__(feed, channel, symbol, f"orderbook.{limit}.{symbol}")
+        self._chained = limit > 1
+        self._book = SampledBook(self.where, limit, feed.book_depth, round(feed.book_interval * 1e6))
+        self._valid = False
+        self._seq = 0
+        self.flush, self.drain = self._book.flush, self._book.release  # type: ignore[method-assign]
+
+    def take(self, message: BookMessage, recv_us: int, out: list[Item]) -> None:
+        data, book = message.data, self._book
+        ts = (message.cts or message.ts) * 1000
+        if message.type == "snapshot" or data.u == 1:
+            self.waiting_since = 0
+            if self._valid and data.u == self._seq != 1:
+                return  # level 1 repeats itself when nothing changes; so does a silent book that missed nothing
+            if self._valid and self._chained and data.u != self._seq + 1:
+                book.release(out)
+                cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
+                missing = data.u - self._seq - 1 if data.u > self._seq else None
+                out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
+                self._valid = False
+            else:
+                book.before(ts, out)
+            book.bids.replace(data.b)
+            book.asks.replace(data.a)
+            if not self._valid:
+                self._valid, self.broken = True, False
+                out.append(Resynced(self.channel, self.symbol, ts))
+        elif message.type != "delta":
+            raise ValueError(f"type {message.type!r} is not known")
+        elif not self._valid:
+            return  # what follows a break is of no use before the next snapshot
+        elif data.u <= self._seq:
+            out.append(Notice("stale_update", f"u {data.u} after {self._seq}", self.channel, self.symbol))
+            return
+        elif data.u != self._seq + 1:
+            self._invalidate("sequence_gap", data.u - self._seq - 1, recv_us, out)
+            return
+        else:
+            book.before(ts, out)
+            book.bids.update(data.b)
+            book.asks.update(data.a)
+        self._seq, self.last_ts = data.u, ts
+        book.after(ts, recv_us, data.u, out)
+
+    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
+        out.append(Bad(f"{self.name}: {reason}"))
+        if self._valid:
+            self._invalidate("malformed_message", None, recv_us, out)
+
+    def _invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
+        self._book.release(out)
+        self._valid, self.broken, self.resync, self.waiting_since = False, True, True, recv_us
+        out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
+
+
+TOPICS: dict[str, Callable[[FeedConfig, str, str], Topic]] = {
+    "trades": Trades,
+    "orderbook": OrderBook,
+    "liquidations": Liquidations,
+    "tickers": Tickers,
+}
