@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 BAND = 10e-4
 """Depth is counted within this distance of the mid, as a fraction."""
 MEANS = ("spread_bps", "imbalance", "depth_bid_10bps", "depth_ask_10bps")
+ROWS_AT_ONCE = 4096
 TOP = 5
 """Levels a side in the imbalance."""
 
@@ -26,9 +27,8 @@ TOP = 5
 class Ladder:
     """One side of many snapshots. `row`, `level`, `price`, `size` are flat: one entry a level."""
 
-    def __init__(self, column: pa.ChunkedArray) -> None:
-        """`column`: list<list<double>>, [prices, sizes], best first; [] for an empty side."""
-        array = column.combine_chunks()
+    def __init__(self, array: pa.ListArray) -> None:
+        """`array`: list<list<double>>, [prices, sizes], best first; [] for an empty side."""
         outer = array.offsets.to_numpy()
         inner = array.values.offsets.to_numpy()
         values = array.values.values.to_numpy(zero_copy_only=False)
@@ -83,9 +83,14 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     table = tables["seconds"]
     if not table.num_rows:
         return []
-    numbers = measure(Ladder(table.column("bids")), Ladder(table.column("asks")))
     import pyarrow as pa
 
+    # In parts, since the flat ladders take several times the memory of the stored levels.
+    parts = [
+        measure(Ladder(part.column("bids")), Ladder(part.column("asks")))
+        for part in table.to_batches(max_chunksize=ROWS_AT_ONCE)
+    ]
+    numbers = {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
     measured = table.select(["ts", "exchange", "market", "symbol"])
     for metric, column in numbers.items():
         measured = measured.append_column(metric, pa.array(column))
