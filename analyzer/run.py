@@ -93,6 +93,6 @@ def _coverage(analysis: Analysis, value: Value, coverage: dict[Instrument, dict[
     """The least covered channel that the number rests on; None where nothing was declared."""
     known = coverage.get((value.exchange, value.market, value.symbol), {})
     if not analysis.channels:
-        return known.get(value.metric)
+        return None  # coverage itself
     shares = [known[f"coverage_{channel}"] for channel in analysis.channels if f"coverage_{channel}" in known]
     return min(shares) if len(shares) == len(analysis.channels) else None

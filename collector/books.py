@@ -103,12 +103,15 @@ class SampledBook(Book):
     update is stored.
     """
 
-    __slots__ = ("_bucket", "_depth", "_held_recv", "_interval", "_seq", "_ts", "_where")
+    __slots__ = ("_bucket", "_depth", "_held_recv", "_interval", "_quoted", "_seq", "_ts", "_where")
 
-    def __init__(self, where: tuple[str, str, str], limit: int, depth: int, interval_us: int) -> None:
-        """`where`: (exchange, market, symbol). `limit`: levels kept, `depth`: levels stored, a side."""
+    def __init__(
+        self, where: tuple[str, str, str], limit: int, depth: int, interval_us: int, quoted: bool = False
+    ) -> None:
+        """`where`: (exchange, market, symbol). `limit`: levels kept, `depth`: levels stored, a side. `quoted`: the venue
+        gives sizes in quote units; base units are stored."""
         super().__init__(limit)
-        self._where, self._depth, self._interval = where, depth, interval_us
+        self._where, self._depth, self._interval, self._quoted = where, depth, interval_us, quoted
         self._bucket = self._ts = self._seq = 0
         self._held_recv = 0  # receive time of the update whose state is not yet out; 0: none is held
 
@@ -134,5 +137,8 @@ class SampledBook(Book):
         """Append what is held to `out`."""
         if self._held_recv:
             bids, asks = self.bids.top(self._depth), self.asks.top(self._depth)
+            if self._quoted:
+                bids[1] /= bids[0]
+                asks[1] /= asks[0]
             out.append(BookSnapshot(self._ts, self._held_recv, *self._where, bids, asks, self._seq))
             self._held_recv = 0

@@ -27,12 +27,16 @@ def verify(ledger: Path, config: Path, *more: str) -> dict[str, int]:
     return totals
 
 
-def test_nothing_is_missing_and_a_stop_loses_nothing(tmp_path: Path, database: Endpoint) -> None:
+@pytest.mark.parametrize("market", ["linear", "inverse", "spot"])
+def test_nothing_is_missing_and_a_stop_loses_nothing(tmp_path: Path, database: Endpoint, market: str) -> None:
+    channels = ["trades", "orderbook", "tickers"] + (["liquidations"] if market != "spot" else [])
+    symbols = [f"{base}USD{'' if market == 'inverse' else 'T'}" for base in ("BTC", "ETH", "SOL")]
     ledger = tmp_path / "ledger.jsonl"
     simulate = ["simulate", "--port", "0", "--rate", "3000", "--messages", "12000", "--ledger", str(ledger)]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
-        config = config_file(tmp_path, database, ready["ws_urls"]["linear"], ready["rest_url"])
+        urls = ready["ws_urls"][market], ready["rest_url"]
+        config = config_file(tmp_path, database, *urls, market, symbols=symbols, channels=channels)
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
             assert exchange.line()["stopped"] is True
             time.sleep(0.5)

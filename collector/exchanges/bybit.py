@@ -1,9 +1,10 @@
 """Bybit v5 public streams: linear, inverse, spot.
 
 Sources: bybit-exchange/docs v5 `websocket/public/*` (trade, orderbook, all-liquidation, ticker). Sizes are base coin on
-linear and spot, USD on inverse. Order book deltas: `u` rises by one a message; the documentation promises that for the
-full book only and recordings of levels 50 and 200 confirm it. Any other step is taken as a break and resynchronised,
-which is right under both readings. Level 1 is snapshot-only and is re-sent, with the same `u`, after 3 s without a change.
+linear and spot, and USD on inverse, where they are divided by the price. Order book deltas: `u` rises by one a message; the
+documentation promises that for the full book only and recordings of level 200 confirm it. Any other step is taken as a break
+and resynchronised, which is right under both readings. Level 1 is snapshot-only and is re-sent, with the same `u`, after 3 s
+without a change.
 """
 
 from __future__ import annotations

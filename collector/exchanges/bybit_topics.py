@@ -35,6 +35,11 @@ TICKER_FIELDS = {
 }
 
 
+def in_quote_units(feed: FeedConfig) -> bool:
+    """Whether sizes are in USD; rows are in base units."""
+    return feed.market == "inverse"
+
+
 class TradeItem(msgspec.Struct, gc=False):
     T: int
     S: str
@@ -88,6 +93,7 @@ class Trades(Topic):
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         super().__init__(feed, channel, symbol, f"publicTrade.{symbol}")
+        self._quoted = in_quote_units(feed)
 
     def take(self, message: TradeMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -100,7 +106,8 @@ class Trades(Topic):
                 continue
             ts = item.T * 1000
             self.last_ts = ts
-            out.append(Trade(ts, recv_us, exchange, market, symbol, side, item.p, item.v, item.i))
+            qty = item.v / item.p if self._quoted else item.v
+            out.append(Trade(ts, recv_us, exchange, market, symbol, side, item.p, qty, item.i))
 
 
 class Liquidations(Topic):
@@ -108,6 +115,7 @@ class Liquidations(Topic):
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         super().__init__(feed, channel, symbol, f"allLiquidation.{symbol}")
+        self._quoted = in_quote_units(feed)
 
     def take(self, message: LiquidationMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -124,8 +132,9 @@ class Liquidations(Topic):
             content = f"{item.T}-{side}-{item.p!r}-{item.v!r}"
             ordinal = seen[content] = seen.get(content, -1) + 1
             liq_id = f"{content}-{ordinal}"
+            qty = item.v / item.p if self._quoted else item.v
             out.append(
-                Liquidation(self.last_ts, recv_us, exchange, market, symbol, side, item.p, item.v, liq_id)
+                Liquidation(self.last_ts, recv_us, exchange, market, symbol, side, item.p, qty, liq_id)
             )
 
 
@@ -177,7 +186,8 @@ class OrderBook(Topic):
         limit = next(depth for depth in BOOK_DEPTHS if depth >= feed.book_depth)
         super().__init__(feed, channel, symbol, f"orderbook.{limit}.{symbol}")
         self._chained = limit > 1
-        self._book = SampledBook(self.where, limit, feed.book_depth, round(feed.book_interval * 1e6))
+        interval_us = round(feed.book_interval * 1e6)
+        self._book = SampledBook(self.where, limit, feed.book_depth, interval_us, in_quote_units(feed))
         self._valid = False
         self._seq = 0
         self.flush, self.drain = self._book.flush, self._book.release  # type: ignore[method-assign]

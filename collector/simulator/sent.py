@@ -8,6 +8,7 @@ from __future__ import annotations
 from array import array
 from collections.abc import Iterable
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -83,11 +84,25 @@ def ticker(ts: int, values: tuple[float | None, ...]) -> tuple[int, int, int]:
     return ts, ts, hash((ts, values))
 
 
+def in_base(entry: Entry) -> Entry:
+    """Inverse markets write sizes in quote units; rows are in base units."""
+    if entry.m != "inverse":
+        return entry
+    if entry.p:
+        entry = msgspec.structs.replace(entry, q=entry.q / entry.p)
+    best = {
+        side: (level[0], level[1] / level[0])
+        for side in ("bid", "ask")
+        if entry.k == "b" and isinstance(level := getattr(entry, side), tuple)
+    }
+    return msgspec.structs.replace(entry, **best)
+
+
 def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
     """All of a ledger."""
     streams: dict[Key, Events] = {}
     none: Best = (None, None)
-    for e in entries:
+    for e in map(in_base, entries):
         key = TABLES.get(e.k, ""), e.m, e.s
         stream = streams.get(key)
         if stream is None:

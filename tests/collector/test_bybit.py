@@ -170,6 +170,20 @@ def test_interval_stores_the_state_at_its_end() -> None:
     assert d.drain() == []
 
 
+def test_inverse_sizes_are_converted_from_usd_to_base_units() -> None:
+    d = decoder(market="inverse")
+    (row,) = d.decode(trade("a", T0, p="50000", v="100"), 1)
+    assert isinstance(row, Trade)
+    assert row.qty == 0.002
+    snapshot = d.decode(book("snapshot", 10, [["50000", "100"]], [["51000", "51"]]), 1)[1]
+    assert isinstance(snapshot, BookSnapshot)
+    assert levels(snapshot) == ([[50000], [0.002]], [[51000], [0.001]])
+    item = {"T": T0, "s": "BTCUSDT", "S": "Sell", "v": "500", "p": "50000"}
+    (forced,) = d.decode(message(topic="allLiquidation.BTCUSDT", type="snapshot", ts=T0, data=[item]), 1)
+    assert isinstance(forced, Liquidation)
+    assert (forced.side, forced.qty) == ("buy", 0.01)
+
+
 def test_level_1_is_sampled_like_the_others() -> None:
     d = decoder(book_depth=1, channels=["orderbook"], book_interval=Duration(0.1))
     rows = []
