@@ -10,8 +10,8 @@ from pathlib import Path
 
 import click
 import pytest
-from analyzer.cli import main as analyzer_main
 
+from analyzer.cli import main as analyzer_main
 from collector.cli import main as collector_main
 from collector.exchanges import EXCHANGES
 from collector.recorder import TABLE_OF
