@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench clean
+.PHONY: help setup demo test lint bench soak clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -32,6 +32,9 @@ test: lint  ## lint, types, and the tests against a real QuestDB
 
 bench: setup  ## the figures: prints them and writes bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
+
+soak: setup  ## memory over time under load and outages: ARGS="--duration 20m --rate 10000 --kill-every 3m"
+	@$(BIN)/python -m tests.soak $(ARGS)
 
 clean:  ## the environment and everything recorded here
 	rm -rf .venv var build dist
