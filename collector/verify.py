@@ -105,11 +105,11 @@ def read_gaps(
     for channel, market, symbol, ts in read_rows(connection, query, exchange):
         subscribed.setdefault((channel, market, symbol), []).append(ts)
     gaps: dict[Key, list[tuple[int, int]]] = {}
-    query = "SELECT channel, market, symbol, from_ts::long, to_ts::long FROM gaps WHERE exchange = %s"
-    for channel, market, symbol, first, last in read_rows(connection, query, exchange):
+    query = "SELECT channel, market, symbol, from_ts::long, to_ts::long, recv_ts::long FROM gaps WHERE exchange = %s"
+    for channel, market, symbol, first, last, noticed in read_rows(connection, query, exchange):
         key = (channel, market, symbol)
-        if last is None:
-            last = min((ts for ts in subscribed.get(key, ()) if ts > first), default=FOR_EVER)
+        if last is None:  # it may begin before the last subscription, but was noticed after it
+            last = min((ts for ts in subscribed.get(key, ()) if ts > noticed), default=FOR_EVER)
         gaps.setdefault(key, []).append((first, last))
     return gaps
 

@@ -143,6 +143,12 @@ def scenarios() -> list[tuple[Scenario, dict[str, dict[str, int]]]]:
     s.trade(7, "lost", stored=False)
     out.append((s, {"trades": lost}))
 
+    s = perfect("still-open")  # noticed after the last subscription, although it began before
+    s.gap("trades", 5, None)
+    s.stored("feed_events", 5, "'trades'", "'subscribed'", "''")
+    s.trade(7, "lost", stored=False)
+    out.append((s, {"trades": hole}))
+
     s = perfect("elsewhere")
     s.trade(7, "lost", stored=False)
     s.gap("orderbook", 0, 1000)  # another channel

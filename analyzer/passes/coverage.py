@@ -2,7 +2,7 @@
 
 A stream is recorded from its first subscription on, except in its gaps, and except after the last sign of life of any
 collector, with 15 s of grace: a collector that was killed declares its hole only at its next start. An open gap lasts until
-the stream is subscribed again (by a collector that did not know of it: with another journal, or on another machine).
+the stream is subscribed again, after it was noticed, by a collector that did not know of it (with another journal).
 """
 
 from __future__ import annotations
@@ -94,7 +94,7 @@ COVERAGE = Analysis(
         "resumed": "SELECT g.exchange exchange, g.market market, g.symbol symbol, g.channel channel, g.from_ts from_ts, "
         "min(s.ts) again FROM (SELECT * FROM gaps WHERE to_ts IS NULL AND ts < {end}{instruments}) g "
         "JOIN (SELECT * FROM feed_events WHERE event = 'subscribed' AND ts < {end}) s "
-        "ON (exchange, market, symbol, channel) WHERE s.ts > g.from_ts",
+        "ON (exchange, market, symbol, channel) WHERE s.ts > g.recv_ts",
         "alive": "SELECT max(ts) last FROM collector_stats",
     },
     compute=compute,
