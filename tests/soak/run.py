@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import os
 import signal
 import subprocess
@@ -50,7 +51,7 @@ class Outage(msgspec.Struct):
     catch_up_rows_per_s: float = 0.0
     """Acknowledged between the first answer to a post and `caught_up`, what is sent again included."""
     live_rows_per_s: float = 0.0
-    """Written to the journal meanwhile."""
+    """Written to the journal in the half minute before."""
     most_pending_bytes: int = 0
 
 
@@ -89,8 +90,9 @@ class Database:
         last = time.monotonic() + plan.duration - 2 * plan.down
         try:
             while due < last and not self._stop.wait(max(0.0, due - time.monotonic())):
-                due += plan.kill_every
                 self._interrupt(plan.down, sampler)
+                # A server that was slow to start is given the time all the same.
+                due = max(due, time.monotonic() - plan.down) + plan.kill_every
         except Exception as error:
             self.failure = error
 
@@ -225,7 +227,10 @@ def _await_empty_journal(sampler: Sampler) -> None:
 def measure(outage: Outage, samples: list[Sample]) -> None:
     """How fast the outage was caught up with. The clock starts with the last sample before a post was answered."""
     after = [one for one in samples if one.t >= outage.killed]
-    down = [one for one in after if not one.database_up]
+    down = [one for one in after if one.t <= (outage.started or math.inf)]
+    before = [one for one in samples if outage.killed - 30 <= one.t <= outage.killed]
+    if len(before) > 1:
+        outage.live_rows_per_s = (before[-1].rows - before[0].rows) / (before[-1].t - before[0].t)
     outage.most_pending_bytes = max((one.pending_bytes for one in after[: len(down) + 30]), default=0)
     if not outage.started or not down:
         return
@@ -237,7 +242,6 @@ def measure(outage: Outage, samples: list[Sample]) -> None:
             seconds = one.t - first.t
             outage.caught_up = one.t
             outage.catch_up_rows_per_s = (one.posted_rows - first.posted_rows) / seconds
-            outage.live_rows_per_s = (one.rows - first.rows) / seconds
             return
 
 
