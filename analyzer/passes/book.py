@@ -1,11 +1,10 @@
 """The order book on a grid of one second: the last snapshot of each second that has one.
 
-Snapshots with an empty side have no mid and are left out; crossed ones (bid ≥ ask) are counted and left out.
+The server takes the levels apart, as it reads them fastest; only a line of numbers a second comes over. Snapshots with an
+empty side have no mid and are left out; crossed ones (bid ≥ ask) are counted and left out.
 """
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,95 +12,35 @@ from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-BAND = 10e-4
-"""Depth is counted within this distance of the mid, as a fraction."""
-MEANS = ("spread_bps", "imbalance", "depth_bid_10bps", "depth_ask_10bps")
-ROWS_AT_ONCE = 4096
+BAND = 0.001
+"""Depth is counted within this distance of the mid, as a fraction: 10 bps."""
 TOP = 5
 """Levels a side in the imbalance."""
-
-
-class Ladder:
-    """One side of many snapshots. `row`, `level`, `price`, `size` are flat: one entry a level."""
-
-    def __init__(self, array: pa.ListArray) -> None:
-        """`array`: list<list<double>>, [prices, sizes], best first; [] for an empty side."""
-        outer = array.offsets.to_numpy()
-        inner = array.values.offsets.to_numpy()
-        values = array.values.values.to_numpy(zero_copy_only=False)
-        first = outer[:-1]
-        whole = (np.diff(outer) == 2) & (array.is_valid().to_numpy(zero_copy_only=False))
-        begin = np.where(whole, inner[np.minimum(first, len(inner) - 1)], 0)
-        middle = np.where(whole, inner[np.minimum(first + 1, len(inner) - 1)], 0)
-        self.count = middle - begin
-        self.row = np.repeat(np.arange(len(self.count)), self.count)
-        self.level = np.arange(len(self.row)) - np.repeat(np.cumsum(self.count) - self.count, self.count)
-        self.price = values[np.repeat(begin, self.count) + self.level]
-        self.size = values[np.repeat(middle, self.count) + self.level]
-
-    def best(self) -> tuple[Any, Any]:
-        """Price and size of the best level of every snapshot; NaN where there is none."""
-        price, size = np.full(len(self.count), np.nan), np.full(len(self.count), np.nan)
-        top = self.level == 0
-        price[self.row[top]], size[self.row[top]] = self.price[top], self.size[top]
-        return price, size
-
-    def total(self, mask: Any) -> Any:
-        """Σ size over the levels in `mask`, for every snapshot."""
-        return np.bincount(self.row, weights=np.where(mask, self.size, 0.0), minlength=len(self.count))
-
-
-def measure(bids: Ladder, asks: Ladder) -> dict[str, Any]:
-    """The numbers of every snapshot; NaN where the book has none.
-
-    Microprice: Stoikov (2018), The micro-price, first order: the mid weighted by the opposite sizes."""
-    bid, bid_size = bids.best()
-    ask, ask_size = asks.best()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        crossed = bid >= ask
-        mid = np.where(crossed, np.nan, (bid + ask) / 2)
-        near_bid = bids.total(bids.price >= (mid * (1 - BAND))[bids.row])
-        near_ask = asks.total(asks.price <= (mid * (1 + BAND))[asks.row])
-        top_bid, top_ask = bids.total(bids.level < TOP), asks.total(asks.level < TOP)
-        known = np.where(np.isnan(mid), np.nan, 1.0)
-        return {
-            "mid": mid,
-            "spread_bps": known * (ask - bid) / mid * 1e4,
-            "microprice": known * (bid * ask_size + ask * bid_size) / (bid_size + ask_size),
-            "imbalance": known * (top_bid - top_ask) / (top_bid + top_ask),
-            "depth_bid_10bps": known * near_bid,
-            "depth_ask_10bps": known * near_ask,
-            "crossed": crossed.astype(float),
-        }
+COLUMNS = ("bid", "bid_size", "ask", "ask_size", "top_bid", "top_ask", "near_bid", "near_ask")
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
-    """`seconds`: one row an instrument and second, `bids` and `asks` as stored."""
-    table = tables["seconds"]
-    if not table.num_rows:
-        return []
-    import pyarrow as pa
+    """`seconds`: one row an instrument and second: best prices and sizes, Σ size of the top levels and of those near mid.
 
-    # In parts, since the flat ladders take several times the memory of the stored levels.
-    parts = [
-        measure(Ladder(part.column("bids")), Ladder(part.column("asks")))
-        for part in table.to_batches(max_chunksize=ROWS_AT_ONCE)
-    ]
-    numbers = {metric: np.concatenate([part[metric] for part in parts]) for metric in parts[0]}
-    measured = table.select(["ts", "exchange", "market", "symbol"])
-    for metric, column in numbers.items():
-        measured = measured.append_column(metric, pa.array(column))
+    Microprice: Stoikov (2018), The micro-price, first order: the mid weighted by the opposite sizes."""
     values = []
-    for name, series in by_instrument(measured, list(numbers)):
-        values.append(Value(*name, "crossed", float(np.sum(series["crossed"]))))
-        good = ~np.isnan(series["mid"])
+    for name, all_seconds in by_instrument(tables["seconds"], COLUMNS):
+        values.append(Value(*name, "crossed", float(np.sum(all_seconds["bid"] >= all_seconds["ask"]))))
+        good = all_seconds["bid"] < all_seconds["ask"]
         if not good.any():
             continue
-        values += [Value(*name, metric, float(series[metric][good][-1])) for metric in ("mid", "microprice")]
-        values += [Value(*name, metric, float(np.nanmean(series[metric][good]))) for metric in MEANS]
+        b = {column: series[good] for column, series in all_seconds.items()}
+        mid = (b["bid"] + b["ask"]) / 2
+        microprice = (b["bid"] * b["ask_size"] + b["ask"] * b["bid_size"]) / (b["bid_size"] + b["ask_size"])
+        means = {
+            "spread_bps": (b["ask"] - b["bid"]) / mid * 1e4,
+            "imbalance": (b["top_bid"] - b["top_ask"]) / (b["top_bid"] + b["top_ask"]),
+            # No level within the band: the server's sum over nothing is null.
+            "depth_bid_10bps": np.nan_to_num(b["near_bid"]),
+            "depth_ask_10bps": np.nan_to_num(b["near_ask"]),
+        }
+        values += [Value(*name, "mid", float(mid[-1])), Value(*name, "microprice", float(microprice[-1]))]
+        values += [Value(*name, metric, float(np.mean(series))) for metric, series in means.items()]
     return [value for value in values if np.isfinite(value.value)]
 
 
@@ -122,8 +61,15 @@ BOOK = Analysis(
     ),
     channels=("orderbook",),
     queries={
-        "seconds": "SELECT ts, exchange, market, symbol, last(bids) bids, last(asks) asks "
-        "FROM orderbook WHERE {where} SAMPLE BY 1s",
+        # A slice's upper bound is exclusive, and the insertion point lies behind equal prices: the band's edge is in. Bids
+        # are negated since one level alone can't tell the server that its array descends.
+        "seconds": "SELECT ts, exchange, market, symbol, "  # noqa: S608 - our own constants
+        "bids[1][1] bid, bids[2][1] bid_size, asks[1][1] ask, asks[2][1] ask_size, "
+        f"array_sum(bids[2, 1:{TOP + 1}]) top_bid, array_sum(asks[2, 1:{TOP + 1}]) top_ask, "
+        f"array_sum(bids[2, 1:insertion_point(bids[1] * -1.0, mid(bids[1][1], asks[1][1]) * {BAND - 1})]) near_bid, "
+        f"array_sum(asks[2, 1:insertion_point(asks[1], mid(bids[1][1], asks[1][1]) * {1 + BAND})]) near_ask "
+        "FROM (SELECT ts, exchange, market, symbol, last(bids) bids, last(asks) asks "
+        "FROM orderbook WHERE {where} SAMPLE BY 1s)",
     },
     compute=compute,
 )

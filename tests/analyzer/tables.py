@@ -30,8 +30,6 @@ def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pa.Table:
             )
         elif name in ("exchange", "market", "symbol", "side", "channel"):
             data[name] = pa.array(values, pa.string())
-        elif name in ("bids", "asks"):
-            data[name] = pa.array(values, pa.list_(pa.list_(pa.float64())))
         else:
             data[name] = pa.array(values, pa.float64())
     return pa.table(data)
