@@ -72,6 +72,10 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
 Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice | Bad
 
 
+UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
+"""What decoding a message may raise: text that is not UTF-8 (a ValueError) and deep nesting have kinds of their own."""
+
+
 class BadAnswerError(ValueError):
     """An answer of the venue that can't be understood."""
 

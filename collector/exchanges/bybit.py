@@ -17,6 +17,7 @@ import msgspec
 
 from collector.config import FeedConfig
 from collector.exchanges.base import (
+    UNREADABLE,
     Bad,
     BadAnswerError,
     Item,
@@ -82,7 +83,7 @@ class BybitDecoder:
             return out
         try:
             push_us = topic.read(raw, recv_us, out)
-        except (msgspec.DecodeError, ValueError, TypeError, OverflowError) as error:
+        except UNREADABLE as error:
             topic.fail(str(error), recv_us, out)
         else:
             if push_us > self.last_push_us:
@@ -95,12 +96,13 @@ class BybitDecoder:
     def _read_control(self, raw: bytes, recv_us: int, out: list[Item]) -> None:
         try:
             message = self._control(raw)
-        except msgspec.DecodeError as error:
+            topic = self._by_name.get(message.topic.encode())
+            # Spelled with white space or escapes, when it is one of ours.
+            canonical = msgspec.json.encode(msgspec.json.decode(raw)) if topic is not None else raw
+        except UNREADABLE as error:
             out.append(Bad(f"not a known message: {error}"))
             return
-        topic = self._by_name.get(message.topic.encode())
-        if topic is not None:  # spelled with white space or escapes
-            canonical = msgspec.json.encode(msgspec.json.decode(raw))
+        if topic is not None:
             if canonical != raw:
                 out.extend(self.decode(canonical, recv_us))
             else:
