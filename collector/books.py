@@ -138,7 +138,14 @@ class SampledBook(Book):
         if self._held_recv:
             bids, asks = self.bids.top(self._depth), self.asks.top(self._depth)
             if self._quoted:
-                bids[1] /= bids[0]
-                asks[1] /= asks[0]
+                bids, asks = _in_base_units(bids), _in_base_units(asks)
             out.append(BookSnapshot(self._ts, self._held_recv, *self._where, bids, asks, self._seq))
             self._held_recv = 0
+
+
+def _in_base_units(levels: Levels) -> Levels:
+    """Sizes divided by prices; a level whose quotient is no number of its own (0, infinite) is none."""
+    with np.errstate(over="ignore", under="ignore"):
+        levels[1] /= levels[0]
+    good = (levels[1] > 0) & np.isfinite(levels[1])
+    return levels if good.all() else levels[:, good]

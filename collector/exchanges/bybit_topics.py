@@ -16,7 +16,7 @@ from collector.exchanges.base import (
     Notice,
     Resynced,
 )
-from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic
+from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic, UpdateId, number
 from collector.rows import Liquidation, Ticker, Trade
 
 BOOK_DEPTHS = (1, 50, 200, 1000)
@@ -33,6 +33,7 @@ TICKER_FIELDS = {
     "bid1Price": "bid",
     "ask1Price": "ask",
 }
+ASK_AGAIN_US = 10_000_000
 
 
 def in_quote_units(feed: FeedConfig) -> bool:
@@ -57,7 +58,7 @@ class TradeMessage(msgspec.Struct, gc=False):
 class BookData(msgspec.Struct, gc=False):
     b: list[tuple[Price, Size]]
     a: list[tuple[Price, Size]]
-    u: int
+    u: UpdateId
 
 
 class BookMessage(msgspec.Struct, gc=False):
@@ -65,7 +66,7 @@ class BookMessage(msgspec.Struct, gc=False):
     type: str
     ts: Milliseconds
     data: BookData
-    cts: Milliseconds = 0
+    cts: Milliseconds | None = None
 
 
 class LiquidationItem(msgspec.Struct, gc=False):
@@ -99,14 +100,15 @@ class Trades(Topic):
         exchange, market, symbol = self.where
         for item in message.data:
             side = TAKER.get(item.S)
+            # The quotient of two positive numbers can be 0 or infinite.
+            qty = item.v / (item.p or INFINITY) if self._quoted else item.v
             if side is None or not (
-                0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and 0 < item.T < MAX_MS
+                0.0 < item.p < INFINITY and 0.0 < qty < INFINITY and 0 < item.T < MAX_MS and item.i
             ):
-                self.fail(f"trade {item.i!r} has an impossible side, price, size or time", recv_us, out)
+                self.fail(f"trade {item.i!r} has an impossible side, price, size, time or id", recv_us, out)
                 continue
             ts = item.T * 1000
             self.last_ts = ts
-            qty = item.v / item.p if self._quoted else item.v
             out.append(Trade(ts, recv_us, exchange, market, symbol, side, item.p, qty, item.i))
 
 
@@ -122,9 +124,8 @@ class Liquidations(Topic):
         seen: dict[str, int] = {}
         for item in message.data:
             side = FORCED.get(item.S)
-            if side is None or not (
-                0.0 < item.p < INFINITY and 0.0 < item.v < INFINITY and 0 < item.T < MAX_MS
-            ):
+            qty = item.v / (item.p or INFINITY) if self._quoted else item.v
+            if side is None or not (0.0 < item.p < INFINITY and 0.0 < qty < INFINITY and 0 < item.T < MAX_MS):
                 self.fail("a liquidation has an impossible side, price, size or time", recv_us, out)
                 continue
             self.last_ts = item.T * 1000
@@ -132,7 +133,6 @@ class Liquidations(Topic):
             content = f"{item.T}-{side}-{item.p!r}-{item.v!r}"
             ordinal = seen[content] = seen.get(content, -1) + 1
             liq_id = f"{content}-{ordinal}"
-            qty = item.v / item.p if self._quoted else item.v
             out.append(
                 Liquidation(self.last_ts, recv_us, exchange, market, symbol, side, item.p, qty, liq_id)
             )
@@ -141,10 +141,12 @@ class Liquidations(Topic):
 class Tickers(Topic):
     message = TickerMessage
     chatty = True
+    whole_after_message = False
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         super().__init__(feed, channel, symbol, f"tickers.{symbol}")
         self._state: dict[str, Any] = {}
+        self._asked = 0
         self._resumed = False
         """Whether the next snapshot ends a silence."""
 
@@ -156,25 +158,53 @@ class Tickers(Topic):
     def take(self, message: TickerMessage, recv_us: int, out: list[Item]) -> None:
         before = self._state
         if message.type == "snapshot":
-            self._state = {}
-        elif not self._state:
-            return  # a delta of a state that was never sent: the snapshot is on its way
-        state = self._state
+            state: dict[str, Any] = {}
+        elif message.type != "delta":
+            raise ValueError(f"type {message.type!r} is not known")
+        elif not before:
+            self._ask(recv_us)
+            return  # a delta of a state that is not known: the snapshot is on its way
+        else:
+            state = before.copy()
         for field, text in message.data.items():
             name = TICKER_FIELDS.get(field)
             if name is not None:
-                value = float(text) if text not in ("", None) else None
-                if value is not None and not -INFINITY < value < INFINITY:
-                    raise ValueError(f"{field} is {text!r}")
-                state[name] = value
+                state[name] = None if text in ("", None) else self._value(name, text)
             elif field == "nextFundingTime":
-                state["next_funding_ts"] = int(text) * 1000 if text not in ("", "0", None) else None
+                state["next_funding_ts"] = None if text in ("", "0", None) else self._time(text)
+        self._state = state
+        if self.broken:
+            self.broken = False
+            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
         if self._resumed and state != before:
             out.append(Broken(self.channel, self.symbol, self.last_ts, "silent"))
             out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
         self._resumed = False
         self.last_ts = message.ts * 1000
         out.append(Ticker(self.last_ts, recv_us, *self.where, **state))
+
+    def _value(self, name: str, text: Any) -> float:
+        value = number(text)
+        if value < 0.0 and name != "funding_rate":
+            raise ValueError(f"{name} is {text!r}")
+        return value
+
+    def _time(self, text: Any) -> int:
+        value = int(number(text))
+        if not 0 < value < MAX_MS:
+            raise ValueError(f"nextFundingTime is {text!r}")
+        return value * 1000
+
+    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
+        """What an unreadable delta changed is not known, so the state is of no use before the next snapshot."""
+        super().fail(reason, recv_us, out)
+        self._state = {}
+        self._ask(recv_us)
+
+    def _ask(self, recv_us: int) -> None:
+        """For a new snapshot, after a break, now and then until it comes."""
+        if self.broken and recv_us - self._asked > ASK_AGAIN_US:
+            self.resync, self._asked = True, recv_us
 
 
 class OrderBook(Topic):

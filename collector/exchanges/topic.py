@@ -13,10 +13,26 @@ from collector.exchanges.base import Bad, Broken, Item, Resynced
 INFINITY = float("inf")
 MAX_MS = 10**13
 """The year 2286: a larger number is no time in milliseconds."""
-Milliseconds = Annotated[int, msgspec.Meta(ge=0, lt=MAX_MS)]
+Milliseconds = Annotated[int, msgspec.Meta(gt=0, lt=MAX_MS)]
 Price = Annotated[float, msgspec.Meta(gt=0, lt=1e300)]
 Size = Annotated[float, msgspec.Meta(ge=0, lt=1e300)]
 """A level's; 0 deletes. The bounds also refuse NaN and infinity."""
+UpdateId = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
+"""What a LONG column holds."""
+
+
+def number(value: Any) -> float:
+    """A finite number, as venues write it in JSON: a number or its text. Raises ValueError or TypeError; `float` takes more
+    than JSON has ("1_000", " 1", "١٢", "inf")."""
+    if type(value) is str:
+        if not value.isascii() or "_" in value or value != value.strip():
+            raise ValueError(f"{value!r} is not a number")
+    elif type(value) is not int and type(value) is not float:
+        raise TypeError(f"{value!r} is not a number")
+    result = float(value)
+    if not -INFINITY < result < INFINITY:
+        raise ValueError(f"{value!r} is not finite")
+    return result
 
 
 class Topic:

@@ -415,3 +415,45 @@ def test_recorded_session_row_for_row(conn: str, market: str) -> None:
     messages = {"linear": (1598, 758), "spot": (550, 81)}[market]  # counted in the file by topic
     assert (counts["orderbook"], counts["tickers"]) == messages
     assert counts["trades"] >= {"linear": 102, "spot": 18}[market]  # that many messages of one trade or more
+
+
+def ticker(kind: str, ts: int = 1_700_000_000_000, **values: Any) -> bytes:
+    return message(topic="tickers.BTCUSDT", type=kind, data={"symbol": "BTCUSDT"} | values, cs=1, ts=ts)
+
+
+def test_after_an_unreadable_ticker_the_state_is_asked_for_anew() -> None:
+    """The delta that could not be read may have changed anything: what follows it is not whole before a snapshot."""
+    bybit = decoder(channels=["tickers"])
+    bybit.decode(ticker("snapshot", lastPrice="100", markPrice="101"), 1)
+    items = list(bybit.decode(ticker("delta", markPrice="102", lastPrice="-1"), 20_000_000))
+    assert [type(item) for item in items] == [Bad, Broken, Send]
+    assert isinstance(items[2], Send)
+    assert "unsubscribe" in items[2].text
+    assert bybit.decode(ticker("delta", lastPrice="103"), 20_000_001) == []
+    resynced, row = bybit.decode(ticker("snapshot", lastPrice="104", markPrice="105"), 20_000_002)
+    assert isinstance(resynced, Resynced)
+    assert isinstance(row, Ticker)
+    assert (row.last, row.mark) == (104.0, 105.0)
+
+
+@pytest.mark.parametrize("value", ["1_000", "١٢", "inf", "NaN", " 1", True, [], {}, -5])
+def test_a_ticker_value_that_is_no_number_is_bad(value: object) -> None:
+    items = decoder(channels=["tickers"]).decode(ticker("snapshot", lastPrice=value), 1)
+    assert isinstance(items[0], Bad)
+    assert not any(isinstance(item, Ticker) for item in items)
+
+
+@pytest.mark.parametrize(
+    "raw", [b'{"a":' * 5000, b'{"op":"\xe4"}', b'{"topic":"publicTrade.BTCUSDT","ts":"\xe4"}']
+)
+def test_no_bytes_make_the_decoder_raise(raw: bytes) -> None:
+    assert any(isinstance(item, Bad) for item in decoder().decode(raw, 1))
+
+
+def test_sizes_that_vanish_in_base_units_are_no_rows() -> None:
+    inverse = decoder(market="inverse", channels=["trades", "orderbook"])
+    assert isinstance(inverse.decode(trade(v="1e-320"), 1)[0], Bad)
+    rows = inverse.decode(book("snapshot", 1, [["100", "50"], ["99", "1e-323"]], [["101", "202"]]), 1)
+    (row,) = [item for item in rows if isinstance(item, BookSnapshot)]
+    assert row.bids.tolist() == [[100.0], [0.5]]
+    assert row.asks.tolist() == [[101.0], [2.0]]
