@@ -176,8 +176,8 @@ def markdown(figures: Figures, picture: str) -> str:
         *[f"| {name} | {value} |" for name, value in rows],
         "",
         "Growth: Theil–Sen slope of RSS over time, sampled every second from outside, without the first "
-        f"{figures.warm_up_s:.0f} s (warm-up and first outage); {growth.points} points; the interval is Sen's, its variance enlarged "
-        f"{growth.inflation:.1f} times for autocorrelation.",
+        f"{figures.warm_up_s:.0f} s (warm-up and first outage); {growth.points} points; the interval is Sen's, its "
+        f"variance enlarged {growth.inflation:.1f} times for autocorrelation.",
         "",
     ]
     if outcome.outages:

@@ -1,0 +1,116 @@
+"""Where whole messages come from: the simulated venues without their sockets, and recorded sessions."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from collector.config import Duration, FeedConfig
+from collector.exchanges import EXCHANGES
+from collector.exchanges.base import Stream
+from collector.replay.recording import Recording
+from collector.simulator import SIMULATORS
+from collector.simulator.market import Market
+from collector.simulator.wire import Message, Topic
+
+RECORDINGS = Path(__file__).parents[3] / "shared/recordings"
+START_MS = 1_760_000_000_000
+SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+RECORDED_AT_MOST = 5000
+"""Messages of one recording that are kept."""
+
+
+class Setup:
+    """One exchange and market, and a feed of all its channels."""
+
+    def __init__(self, exchange: str, market: str, symbols: list[str], interval: float, depth: int) -> None:
+        self.exchange = EXCHANGES[exchange]
+        self.feed = FeedConfig(
+            exchange=exchange,
+            market=market,
+            symbols=symbols,
+            channels=sorted(self.exchange.channels(market)),
+            book_depth=depth,
+            book_interval=Duration(interval),
+        )
+        self.streams: list[Stream] = self.exchange.plan(self.feed)[0]
+
+
+class Venue:
+    """A simulated exchange that is asked directly. Deterministic from its seed."""
+
+    def __init__(self, setup: Setup, seed: int) -> None:
+        wire = SIMULATORS[setup.feed.exchange]
+        bases = sorted({*SYMBOLS, *setup.feed.symbols} if setup.feed.market != "inverse" else SYMBOLS)
+        model = Market(bases, seed)
+        self.now_ms = START_MS
+        self._market = setup.feed.market
+        self._events = model.events()
+        self._exchange = wire.exchange(model, START_MS)
+        self._session = wire.session(
+            self._market, "fuzz", lambda topic: self._exchange.knows(self._market, topic)
+        )
+        self._known: dict[str, Topic] = {}
+        self._subscribed: dict[str, Topic] = {}
+
+    def answer(self, request: str) -> list[bytes]:
+        """What the venue sends for a request: its answer, then snapshots."""
+        reply = self._session.handle(request)
+        out = [text.encode() for text in reply.texts]
+        for name in reply.unsubscribed:
+            self._subscribed.pop(name, None)
+        for name in reply.subscribed:
+            topic = self._known.get(name)
+            if topic is None:
+                topic = self._known[name] = self._exchange.topic(self._market, name)
+            self._subscribed[name] = topic
+            message = topic.snapshot(self.now_ms)
+            if message is not None:
+                out.append(message.text.encode())
+        return out
+
+    def messages(self) -> Iterator[bytes]:
+        """What is published, without end."""
+        for kind, symbol, fills in self._events:
+            self.now_ms += 7
+            for name, topic in self._known.items():
+                if topic.kind == kind and topic.index == symbol.index:
+                    message: Message | None = topic.publish(fills, self.now_ms)
+                    if message is not None and name in self._subscribed:
+                        yield message.text.encode()
+
+
+def symbols_of(exchange: str, market: str) -> list[str]:
+    """Those that the simulated venue lists for the market model's symbols."""
+    if market != "inverse":
+        return SYMBOLS
+    return [symbol.removesuffix("T") for symbol in SYMBOLS]
+
+
+def simulated(rng: random.Random) -> tuple[Setup, Venue]:
+    exchange = rng.choice(sorted(EXCHANGES.keys() & SIMULATORS.keys()))
+    market = rng.choice(sorted(EXCHANGES[exchange].markets & set(SIMULATORS[exchange].paths.values())))
+    depth, interval = rng.choice((1, 50, 50, 200)), rng.choice((0.0, 0.0, 0.1))
+    setup = Setup(exchange, market, symbols_of(exchange, market), interval, depth)
+    return setup, Venue(setup, rng.randrange(1 << 30))
+
+
+@cache
+def recorded() -> list[tuple[str, str, list[str], list[bytes]]]:
+    """(exchange, market, symbols, messages) of each recording of a known exchange; none where there are no recordings."""
+    sessions = []
+    for exchange in sorted(EXCHANGES.keys() & SIMULATORS.keys()):
+        for file in sorted(RECORDINGS.glob(f"{exchange}*/*.jsonl*")):
+            recording = Recording([file], SIMULATORS[exchange])
+            by_market: dict[str, list[bytes]] = {}
+            for message in recording.messages():
+                kept = by_market.setdefault(message.market, [])
+                if len(kept) < RECORDED_AT_MOST:
+                    kept.append(message.text.encode())
+            sessions += [
+                (exchange, market, sorted(recording.symbols[market]), messages)
+                for market, messages in by_market.items()
+            ]
+    return sessions
