@@ -452,7 +452,7 @@ def test_no_bytes_make_the_decoder_raise(raw: bytes) -> None:
 
 def test_sizes_that_vanish_in_base_units_are_no_rows() -> None:
     inverse = decoder(market="inverse", channels=["trades", "orderbook"])
-    assert isinstance(inverse.decode(trade(v="1e-320"), 1)[0], Bad)
+    assert isinstance(inverse.decode(trade(v="1e-323"), 1)[0], Bad)
     rows = inverse.decode(book("snapshot", 1, [["100", "50"], ["99", "1e-323"]], [["101", "202"]]), 1)
     (row,) = [item for item in rows if isinstance(item, BookSnapshot)]
     assert row.bids.tolist() == [[100.0], [0.5]]
