@@ -16,6 +16,7 @@ COMMANDS = {
     "simulate": "collector.simulator.cli",
     "replay": "collector.replay.cli",
     "verify": "collector.verify",
+    "dead-letter": "collector.deadletter_cli",
     "demo": "collector.demo",
 }
 """Command → the module that holds a click command of that name."""
@@ -28,7 +29,7 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name)
+        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
         assert isinstance(command, click.Command)
         return command
 

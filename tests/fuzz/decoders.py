@@ -87,7 +87,7 @@ class Session:
 
 
 def named_stream(setup: Setup, clean: bytes) -> Callable[[bytes], Stream | None]:
-    """Tells the stream of a message's mutants: that of the message, where its topic is still there as it was."""
+    """Tells the stream of a message's mutants: that of the message, where all up to its topic is as it was."""
     name = SIMULATORS[setup.feed.exchange].identify(msgspec.json.decode(clean))[0]
     at = clean.find(b'"' + name.encode() + b'"')
     probe = b'{"topic":"' + name.encode() + b'","ts":{}}'
@@ -95,8 +95,8 @@ def named_stream(setup: Setup, clean: bytes) -> Callable[[bytes], Stream | None]
     found = {(item.channel, item.symbol) for item in items if isinstance(item, Broken)}
     if not name or at < 0 or len(found) != 1:
         return lambda mutant: None
-    marker, (stream,) = clean[max(0, at - 8) : at + len(name) + 2], found
-    return lambda mutant: stream if mutant.count(marker) == 1 else None
+    head, (stream,) = clean[: at + len(name) + 2], found
+    return lambda mutant: stream if mutant.startswith(head) and mutant.count(name.encode()) == 1 else None
 
 
 def mutated(clean: bytes, rng: random.Random) -> bytes:
