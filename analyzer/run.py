@@ -67,7 +67,7 @@ def _run_one(
             name: source.fetch(render(template, window, symbols, exchange))
             for name, template in analysis.queries.items()
         }
-        values = analysis.compute(tables, window)
+        values = [value for value in analysis.compute(tables, window) if math.isfinite(value.value)]
         status = "ok" if values else "empty"
     except SourceError as failure:
         status, error = "failed", str(failure)
@@ -83,9 +83,7 @@ def _run_one(
         status,
         error,
     )
-    signals = [
-        Signal(value, _coverage(analysis, value, coverage)) for value in values if math.isfinite(value.value)
-    ]
+    signals = [Signal(value, _coverage(analysis, value, coverage)) for value in values]
     return Outcome(run, signals)
 
 

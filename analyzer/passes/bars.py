@@ -1,13 +1,14 @@
 """Price bars, return and realised volatility of the window, from trades in bars of one second.
 
 Among trades of the same microsecond, first and last are those that QuestDB stored first and last.
+The trades are read, not `ohlcv_1s`: a view may lag, and its seconds are not cut at the window.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
 from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
@@ -28,8 +29,6 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     values = []
     for name, bar in by_instrument(tables["seconds"], COLUMNS):
         opened, closed = float(bar["open"][0]), float(bar["close"][-1])
-        if not (opened > 0 and closed > 0):
-            continue
         numbers = {
             "open": opened,
             "high": float(np.max(bar["high"])),
@@ -63,7 +62,7 @@ BARS = Analysis(
     queries={
         "seconds": "SELECT ts, exchange, market, symbol, first(price) open, max(price) high, min(price) low, "
         "last(price) close, sum(qty) volume, sum(price * qty) notional, count() trades "
-        "FROM trades WHERE {where} SAMPLE BY 1s",
+        "FROM trades WHERE {where} AND " + TRADED + " SAMPLE BY 1s",
     },
     compute=compute,
 )

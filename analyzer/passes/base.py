@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 Tables: TypeAlias = "Mapping[str, pa.Table]"
 """Query name → its result. Timestamps arrive as timestamp[us, tz=UTC], symbols as dictionary or string."""
 
+TRADED = "price > 0 AND price < 1e300 AND qty > 0 AND qty < 1e300"
+"""SQL: the rows of `trades` and `liquidations` in which something changed hands. The others, with NULL or infinity,
+are no trades: QuestDB's sums pass over NULL, and a size without its price would bias a vwap."""
+
 
 class Metric(msgspec.Struct, frozen=True):
     """One number that an analysis yields."""

@@ -1,7 +1,8 @@
 """The order book on a grid of one second: the last snapshot of each second that has one.
 
 The server takes the levels apart, as it reads them fastest; only a line of numbers a second comes over. Snapshots with an
-empty side have no mid and are left out; crossed ones (bid ≥ ask) are counted and left out.
+empty side have no mid and are left out; crossed ones (bid ≥ ask) are counted and left out. Seconds without a snapshot are
+not filled: a mean is over the seconds that have one, and the last second is the last of these.
 """
 
 from __future__ import annotations
@@ -31,16 +32,21 @@ def compute(tables: Tables, window: Window) -> list[Value]:
             continue
         b = {column: series[good] for column, series in all_seconds.items()}
         mid = (b["bid"] + b["ask"]) / 2
-        microprice = (b["bid"] * b["ask_size"] + b["ask"] * b["bid_size"]) / (b["bid_size"] + b["ask_size"])
+        size = b["bid_size"] + b["ask_size"]
+        with np.errstate(invalid="ignore"):  # sizes of zero, which have no proportion: 0 / 0
+            microprice = (b["bid"] * b["ask_size"] + b["ask"] * b["bid_size"]) / size
+            imbalance = (b["top_bid"] - b["top_ask"]) / (b["top_bid"] + b["top_ask"])
         means = {
             "spread_bps": (b["ask"] - b["bid"]) / mid * 1e4,
-            "imbalance": (b["top_bid"] - b["top_ask"]) / (b["top_bid"] + b["top_ask"]),
+            "imbalance": imbalance[np.isfinite(imbalance)],
             # No level within the band: the server's sum over nothing is null.
             "depth_bid_10bps": np.nan_to_num(b["near_bid"]),
             "depth_ask_10bps": np.nan_to_num(b["near_ask"]),
         }
         values += [Value(*name, "mid", float(mid[-1])), Value(*name, "microprice", float(microprice[-1]))]
-        values += [Value(*name, metric, float(np.mean(series))) for metric, series in means.items()]
+        values += [
+            Value(*name, metric, float(np.mean(series))) for metric, series in means.items() if len(series)
+        ]
     return [value for value in values if np.isfinite(value.value)]
 
 

@@ -2,7 +2,8 @@
 
 A stream is recorded from its first subscription on, except in its gaps, and except after the last sign of life of any
 collector, with 15 s of grace: a collector that was killed declares its hole only at its next start. An open gap lasts until
-the stream is subscribed again, after it was noticed, by a collector that did not know of it (with another journal).
+the stream is subscribed again, after it was noticed, by a collector that did not know of it (with another journal). Where
+there is no sign of life at all, as in tables filled by hand, the declared gaps alone count.
 """
 
 from __future__ import annotations

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
 from analyzer.passes.groups import instruments
 from analyzer.windows import Window
 
@@ -58,7 +58,7 @@ FLOW = Analysis(
         "sum(CASE WHEN side = 'buy' THEN qty ELSE 0.0 END) buy_volume, "
         "sum(CASE WHEN side = 'sell' THEN qty ELSE 0.0 END) sell_volume, "
         "sum(qty) volume, sum(price * qty) notional, max(qty) largest, count() trades "
-        "FROM trades WHERE {where}",
+        "FROM trades WHERE {where} AND " + TRADED,
     },
     compute=compute,
 )

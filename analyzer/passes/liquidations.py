@@ -1,8 +1,11 @@
-"""Forced orders by side and size. A forced sell closed a long; a forced buy closed a short."""
+"""Forced orders by side and size. A forced sell closed a long; a forced buy closed a short.
+
+A side without forced orders is 0 where the other side has some.
+"""
 
 from __future__ import annotations
 
-from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
 from analyzer.passes.groups import Instrument, instruments
 from analyzer.windows import Window
 
@@ -47,8 +50,9 @@ LIQUIDATIONS = Analysis(
     ),
     channels=("liquidations",),
     queries={
-        "sums": "SELECT exchange, market, symbol, side, count() orders, sum(qty) qty, sum(price * qty) notional, "
-        "max(price * qty) largest FROM liquidations WHERE {where}",
+        "sums": "SELECT exchange, market, symbol, side, count() orders, "  # noqa: S608 - our own constant
+        "sum(qty) qty, sum(price * qty) notional, "
+        "max(price * qty) largest FROM liquidations WHERE {where} AND " + TRADED,
     },
     compute=compute,
 )

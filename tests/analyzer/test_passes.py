@@ -153,6 +153,16 @@ def test_book_by_hand() -> None:
     )
 
 
+def test_a_second_without_sizes_has_no_proportion_and_spoils_no_mean() -> None:
+    none = {"bid": 99.0, "bid_size": 0.0, "ask": 101.0, "ask_size": 0.0, "top_bid": 0.0, "top_ask": 0.0}
+    some = none | {"bid_size": 1.0, "ask_size": 1.0, "top_bid": 3.0, "top_ask": 1.0}
+    found = numbers(book.compute({"seconds": table([{"ts": 0} | some, {"ts": 1} | none], BOOKS)}, window()))
+    assert (found["imbalance"], found["mid"], found["spread_bps"]) == (0.5, 100.0, 200.0)
+    assert "microprice" not in found
+    alone = numbers(book.compute({"seconds": table([{"ts": 1} | none], BOOKS)}, window()))
+    assert "imbalance" not in alone
+
+
 def test_books_without_a_mid_yield_no_price() -> None:
     assert numbers(book.compute({"seconds": table([{"ts": 0, "ask": 1.0}, {"ts": 1}], BOOKS)}, window())) == {
         "crossed": 0.0
