@@ -43,8 +43,6 @@ class Shipper(threading.Thread):
         self._failed = False
         self._file: BinaryIO | None = None
         self._file_segment = 0
-        self.pending_since_us = 0
-        """Time of receipt (µs) of the batch that is being posted; 0: none."""
         self.unavailable = ""
         """Why QuestDB takes nothing just now, else ""."""
 
@@ -206,13 +204,10 @@ class Shipper(threading.Thread):
 
     def _deliver(self, records: list[Record]) -> bool:
         """Post the records; isolate and put aside rows that QuestDB refuses. False when stopped before the end."""
-        self.pending_since_us = records[0].recv_us
         try:
-            delivered = self._post([record.data for record in records], sum(len(r.ends) for r in records))
+            return self._post([record.data for record in records], sum(len(r.ends) for r in records))
         except RefusedError:
-            delivered = all(self._bisect(record, 0, len(record.ends)) for record in records)
-        self.pending_since_us = 0
-        return delivered
+            return all(self._bisect(record, 0, len(record.ends)) for record in records)
 
     def _bisect(self, record: Record, first: int, last: int) -> bool:
         data = record.rows(first, last)
@@ -234,14 +229,7 @@ class Shipper(threading.Thread):
             try:
                 self._sink.post(pieces)
             except UnavailableError as error:
-                self._metrics.post_failures += 1
-                if str(error) != self.unavailable:
-                    log.warning(
-                        "QuestDB takes no rows, retrying",
-                        cause=str(error),
-                        remedy=error.remedy or "none needed",
-                    )
-                self.unavailable = str(error)
+                self._tell_unavailable(str(error), error.remedy)
                 delay = max(next(delays), error.retry_after)
             else:
                 self._tell_available()

@@ -132,6 +132,38 @@ def test_a_server_started_anew_is_sent_again_what_is_still_here(tmp_path: Path, 
     rig.store.close()
 
 
+def test_a_failed_post_makes_the_shipper_ask_at_once_who_the_server_is(
+    tmp_path: Path, database: Endpoint, no_waiting: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at the next regular look: the server may have been started anew between two posts."""
+    monkeypatch.setattr("collector.shipper.LOOK_SECONDS", 3600.0)
+    proxy = FaultyProxy(database.http_url, lambda n: "reset" if n == 1 else None)
+    rig = Rig(tmp_path, proxy.url)
+    asked: list[str] = []
+    identity = rig.shipper._sink.identity
+
+    def ask() -> str:
+        asked.append(identity())
+        return asked[-1]
+
+    monkeypatch.setattr(rig.shipper._sink, "identity", ask)
+    rig.write(0, 10)
+    rig.shipper.start()
+    finish_first = time.monotonic() + 30
+    while rig.metrics.posts < 1:
+        assert time.monotonic() < finish_first
+        time.sleep(0.01)
+    assert len(asked) == 1
+    rig.write(10, 20)  # posted, reset, posted again
+    while len(asked) < 2:
+        assert time.monotonic() < finish_first
+        time.sleep(0.01)
+    finish(rig.shipper)
+    assert rig.metrics.posted_rows == 20
+    proxy.close()
+    rig.store.close()
+
+
 def test_a_refused_row_is_alone_in_the_dead_letters(tmp_path: Path, database: Endpoint) -> None:
     rig = Rig(tmp_path, database.http_url)
     rig.write(0, 25)
