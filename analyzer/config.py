@@ -111,10 +111,12 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
         )
     for section, kind in (("questdb", QuestDBConfig), ("analyzer", AnalyzerConfig)):
         for field in msgspec.structs.fields(kind):
-            value = _variable(f"EVENKEEL_{section}_{field.name}".upper(), environ)
-            table = data.setdefault(section, {}) if value is not None else None
+            text = _variable(f"EVENKEEL_{section}_{field.name}".upper(), environ)
+            if text is None:
+                continue
+            table = data.setdefault(section, {})
             if isinstance(table, dict):
-                table[field.name] = int(value) if field.type is int and (value or "").isdigit() else value  # type: ignore[arg-type]
+                table[field.name] = int(text) if field.type is int and text.isdigit() else text
     try:
         return msgspec.convert({k: v for k, v in data.items() if k not in COLLECTOR_SECTIONS}, Config)
     except msgspec.ValidationError as error:

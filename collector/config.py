@@ -254,12 +254,11 @@ def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
         ("http", HttpConfig),
         ("retention", RetentionConfig),
     ):
-        for field in msgspec.structs.fields(kind):
-            value = _variable(f"EVENKEEL_{section}_{field.name}".upper(), environ)
-            if value is not None:
-                table = data.setdefault(section, {})
-                if isinstance(table, dict):
-                    table[field.name] = int(value) if field.type is int and value.isdigit() else value
+        found = _overrides(kind, f"EVENKEEL_{section}", environ)
+        if found:
+            table = data.setdefault(section, {})
+            if isinstance(table, dict):
+                table.update(found)
     feeds = data.get("feeds", [])
     indices = {int(m[1]) for name in environ if (m := re.match(r"EVENKEEL_FEEDS_(\d+)_", name))}
     for index in sorted(indices):
@@ -269,17 +268,23 @@ def _overlay(data: dict[str, Any], environ: Mapping[str, str]) -> None:
             )
         if index == len(feeds):
             feeds.append({})
-        for field in msgspec.structs.fields(FeedConfig):
-            value = _variable(f"EVENKEEL_FEEDS_{index}_{field.name}".upper(), environ)
-            if value is not None:
-                feeds[index][field.name] = (
-                    [item.strip() for item in value.split(",") if item.strip()]
-                    if field.name in ("symbols", "channels")
-                    else int(value)
-                    if field.type is int and value.isdigit()
-                    else value
-                )
+        if isinstance(feeds[index], dict):
+            feeds[index].update(_overrides(FeedConfig, f"EVENKEEL_FEEDS_{index}", environ))
         data["feeds"] = feeds
+
+
+def _overrides(kind: type[msgspec.Struct], prefix: str, environ: Mapping[str, str]) -> dict[str, Any]:
+    """The fields of `kind` that the environment sets, as TOML would give them."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(kind):
+        text = _variable(f"{prefix}_{field.name}".upper(), environ)
+        if text is None:
+            continue
+        if field.type == list[str]:
+            found[field.name] = [item.strip() for item in text.split(",") if item.strip()]
+        else:
+            found[field.name] = int(text) if field.type is int and text.isdigit() else text
+    return found
 
 
 def _variable(name: str, environ: Mapping[str, str]) -> str | None:

@@ -103,3 +103,8 @@ def test_absent_file_and_bad_environment(tmp_path: Path) -> None:
 )
 def test_plain_websockets_to_loopback_only(tmp_path: Path, url: str) -> None:
     assert load(write(tmp_path, FEED + f"ws_url = '{url}'"), {}).feeds[0].ws_url == url
+
+
+def test_environment_over_a_feed_that_is_no_table_is_one_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"feeds\[0\]"):
+        load(write(tmp_path, "feeds = [1]"), {"EVENKEEL_FEEDS_0_MARKET": "spot"})
