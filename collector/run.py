@@ -47,6 +47,8 @@ SEAL_SECONDS = 0.02
 JOURNAL_TIMEOUT = 10.0
 DRAIN_TIMEOUT = 20.0
 DATABASE_RETRY = 5.0
+M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_THRESHOLD = -8, -3, -1  # glibc's malloc.h
+MALLOC_PARAMETERS = {M_ARENA_MAX: 2, M_MMAP_THRESHOLD: 128 << 10, M_TRIM_THRESHOLD: 256 << 10}
 
 
 class App:
@@ -58,7 +60,13 @@ class App:
         self._dead = DeadLetters(store.folder / "dead-letters", self.metrics)
         self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
         self.feeds = [
-            Feed(EXCHANGES[feed.exchange], feed, streams, self._recorder(feed), self.metrics)
+            Feed(
+                EXCHANGES[feed.exchange],
+                feed,
+                streams,
+                Recorder(feed, self.journal, self._dead, self.metrics),
+                self.metrics,
+            )
             for feed in config.feeds
             for streams in EXCHANGES[feed.exchange].plan(feed)
         ]
@@ -68,9 +76,6 @@ class App:
         self._clean = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = time.monotonic()
-
-    def _recorder(self, feed: Any) -> Recorder:
-        return Recorder(feed, self.journal, self._dead, self.metrics)
 
     def _state(self) -> bytes:
         return state.encode(self.feeds, now_us(), self._clean)
@@ -228,11 +233,7 @@ def _bound_heap() -> None:
     every thread has an arena of its own and the size from which blocks are given back grows with use."""
     with contextlib.suppress(OSError, AttributeError):
         mallopt = ctypes.CDLL(None).mallopt
-        for parameter, value in (
-            (-8, 2),
-            (-3, 128 << 10),
-            (-1, 256 << 10),
-        ):  # M_ARENA_MAX, M_MMAP_THRESHOLD, M_TRIM_…
+        for parameter, value in MALLOC_PARAMETERS.items():
             mallopt(parameter, value)
 
 

@@ -220,7 +220,6 @@ class OrderBook(Topic):
         self._book = SampledBook(self.where, limit, feed.book_depth, interval_us, in_quote_units(feed))
         self._valid = False
         self._seq = 0
-        self.flush, self.drain = self._book.flush, self._book.release  # type: ignore[method-assign]
 
     def take(self, message: BookMessage, recv_us: int, out: list[Item]) -> None:
         data, book = message.data, self._book
@@ -263,6 +262,12 @@ class OrderBook(Topic):
         out.append(Bad(f"{self.name}: {reason}"))
         if self._valid:
             self._invalidate("malformed_message", None, recv_us, out)
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        self._book.flush(recv_us, out)
+
+    def drain(self, out: list[Item]) -> None:
+        self._book.release(out)
 
     def _invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
         self._book.release(out)
