@@ -43,16 +43,17 @@ def check_feeds(config: Config) -> Iterator[Finding]:
         yield Finding("feeds", False, "nothing to record; add a [[feeds]] table (README.md shows one)")
     for feed in config.feeds:
         name = f"{feed.exchange} {feed.market}"
-        url = feed.ws_url or EXCHANGES[feed.exchange].ws_url(feed.market)
-        try:
-            asyncio.run(_handshake(url))
-        except (OSError, TimeoutError, InvalidHandshake) as error:
-            cause = str(error) or type(error).__name__
-            yield Finding(
-                f"{name} WebSocket", False, f"{url}: {cause}; check the network, or the feed's ws_url"
-            )
-        else:
-            yield Finding(f"{name} WebSocket", True, url)
+        exchange = EXCHANGES[feed.exchange]
+        for url in dict.fromkeys(exchange.ws_url(feed, streams) for streams in exchange.plan(feed)):
+            try:
+                asyncio.run(_handshake(url))
+            except (OSError, TimeoutError, InvalidHandshake) as error:
+                cause = str(error) or type(error).__name__
+                yield Finding(
+                    f"{name} WebSocket", False, f"{url}: {cause}; check the network, or the feed's ws_url"
+                )
+            else:
+                yield Finding(f"{name} WebSocket", True, url)
         if feed.ws_url and not feed.rest_url:
             yield Finding(f"{name} symbols", True, "not checked: ws_url is set and rest_url is not")
             continue

@@ -113,6 +113,10 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """A connection that brings nothing for this long is replaced."""
     stream_silence: Duration = Duration(120)
     """A book or ticker that brings nothing for this long is subscribed anew."""
+    trades_silence: Duration = Duration(600)
+    """So are trades; each time in vain doubles the wait."""
+    max_age: Duration = Duration(0)
+    """A connection is replaced, with overlap, at this age; 0: shortly before the exchange cuts it, where it does."""
 
     def __post_init__(self) -> None:
         if not self.symbols:
@@ -129,8 +133,10 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
                 raise ValueError(f'unknown channel "{channel}"; there are {", ".join(CHANNELS)}')
         if not 1 <= self.book_depth <= 1000:
             raise ValueError("book_depth must be between 1 and 1000")
-        if self.silence < 1 or self.stream_silence < 1:
-            raise ValueError('silence and stream_silence must be at least "1s"')
+        if min(self.silence, self.stream_silence, self.trades_silence) < 1:
+            raise ValueError('silence, stream_silence and trades_silence must be at least "1s"')
+        if 0 < self.max_age < 5:
+            raise ValueError('max_age must be at least "5s", or "0s"')
         check_url(self.ws_url, "ws_url", "wss", "ws")
         check_url(self.rest_url, "rest_url", "https", "http")
 

@@ -1,39 +1,38 @@
-"""One socket, for ever: connect, subscribe, ping, watch for silence, reconnect. A disconnect is an event, not an error."""
+"""The streams of one plan, for ever: connects, reconnects, and replaces a connection before the exchange cuts it."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import itertools
+import random
 import time
 from collections.abc import Sequence
 
 import structlog
-from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidURI
+from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from collector.backoff import backoff
 from collector.config import FeedConfig
-from collector.exchanges.base import Decoder, Exchange, Stream
+from collector.connection import Connection, now_us
+from collector.exchanges.base import Exchange, Stream
+from collector.gate import Gate
 from collector.metrics import Metrics
 from collector.recorder import Recorder
-from collector.transport import FeedConnection, open_connection
 
 log = structlog.get_logger()
 
-TICK = 0.02
-"""Seconds between looks at the clock: books that are due, pings, silence."""
 RETRY_FIRST, RETRY_CAP = 0.5, 30.0
 HEALTHY_SECONDS = 10.0
 """A connection that brought data for this long makes the next wait short again."""
-SEND_PAUSE = 0.1
-"""Seconds between subscribe requests: venues limit messages per second."""
-
-
-def now_us() -> int:
-    return time.time_ns() // 1000
+OVERLAP_SECONDS = 30.0
+"""How long a successor may take to have everything that its predecessor has."""
+REPLACE_AT = 0.95
+"""Fraction of the exchange's limit at which a connection is replaced, or less: chance spreads them."""
+OVERLAP_LOOK = 0.1
 
 
 class Feed:
-    """The streams of one connection."""
+    """At any time one connection, or two while one takes over from the other."""
 
     def __init__(
         self,
@@ -41,164 +40,111 @@ class Feed:
         feed: FeedConfig,
         streams: Sequence[Stream],
         recorder: Recorder,
+        gate: Gate,
         metrics: Metrics,
     ) -> None:
         self.name = f"{feed.exchange}/{feed.market}"
         self.streams = streams
         self.recorder = recorder
-        self.decoder: Decoder | None = None
-        self.connected = False
-        self.last_push_us = 0
-        """Event time of the newest message, over all connections so far."""
-        self.last_message = 0.0
-        """Monotonic time of the newest message."""
-        self._exchange, self._feed, self._metrics = exchange, feed, metrics
-        self._url = feed.ws_url or exchange.ws_url(feed.market)
-        self._connection: FeedConnection | None = None
+        self._exchange, self._feed, self._gate, self._metrics = exchange, feed, gate, metrics
+        self._max_age = float(feed.max_age) or exchange.limits.max_age * REPLACE_AT
+        self._numbers = itertools.count(1)
+        self._live: dict[Connection, asyncio.Task[str]] = {}
+        self._last_push_us = 0
+        """Event time of the newest message, over the connections that have ended."""
         self._paused = False
 
     async def run(self) -> None:
         """Until cancelled."""
         delays = backoff(RETRY_FIRST, RETRY_CAP)
-        while True:
-            opened = time.monotonic()
-            reason = await self._connect_once()
-            if self.last_message - opened > HEALTHY_SECONDS:
-                delays = backoff(RETRY_FIRST, RETRY_CAP)
-            delay = next(delays)
-            log.warning("disconnected", feed=self.name, cause=reason, reconnect_in=round(delay, 2))
-            await asyncio.sleep(delay)
-            self._metrics.reconnects += 1
-
-    async def _connect_once(self) -> str:
-        """One connection, from opening to its end; why it ended."""
-        try:
-            connection = await open_connection(self._url, self._on_message)
-        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
-            reason = f"connecting to {self._url} failed: {type(error).__name__}: {error}"
-            self.recorder.event("connect_failed", now_us(), detail=reason)
-            return reason
-        self._metrics.connects += 1
-        reason = "cancelled"
-        sends: set[asyncio.Task[None]] = set()
-
-        def send(text: str) -> None:
-            task = asyncio.create_task(_send(connection, text))
-            sends.add(task)
-            task.add_done_callback(sends.discard)
-
-        try:
-            self.decoder = self._exchange.decoder(self._feed, self.streams)
-            self.recorder.on_send(send)
-            self._connection, self.connected = connection, True
-            self.pause(self._paused)
-            self.last_message = time.monotonic()
-            self.recorder.event("connected", now_us(), detail=self._url)
-            log.info("connected", feed=self.name, url=self._url, streams=len(self.streams))
-            reason = await self._serve(connection)
-        finally:
-            self._disconnected(reason)
-            for task in sends:
-                task.cancel()
-            await connection.close()
-        return reason
-
-    async def _serve(self, connection: FeedConnection) -> str:
-        """Subscribe and look after the connection until it ends; why it ended."""
-        assert self.decoder is not None
-        reader = asyncio.create_task(self._read_fragmented(connection))
-        subscriber = asyncio.create_task(self._subscribe(connection, self.decoder.subscribe()))
-        ping_due = time.monotonic() + self._exchange.ping_interval
-        try:
-            while not reader.done():
-                await asyncio.wait((reader,), timeout=TICK)
-                self._flush()
-                now = time.monotonic()
-                if now >= ping_due:
-                    ping_due = now + self._exchange.ping_interval
-                    await _send(connection, self._exchange.ping())
-                if self._paused:
-                    self.last_message = now  # silence of our own making
-                elif now - self.last_message > self._feed.silence:
-                    return f"silent for {self._feed.silence:g} s"
-                elif stalled := self.decoder.stalled(now_us()):
-                    return stalled
-            return await reader
-        finally:
-            subscriber.cancel()
-            reader.cancel()
-            await asyncio.gather(subscriber, reader, return_exceptions=True)
-
-    async def _subscribe(self, connection: FeedConnection, frames: Sequence[str]) -> None:
-        for frame in frames:
-            await _send(connection, frame)
-            await asyncio.sleep(SEND_PAUSE)
-
-    async def _read_fragmented(self, connection: FeedConnection) -> str:
-        """Messages that came in several frames or as binary ones; ends with the connection, and says why."""
         try:
             while True:
-                message = await connection.recv(decode=False)
-                self._on_message(message)
-        except ConnectionClosed as error:
-            return f"{type(error).__name__}: {error}"
+                first = await self._open()
+                if first is not None:
+                    last, reason = await self._carry(first)
+                    if last.last_message - first.opened_at > HEALTHY_SECONDS:
+                        delays = backoff(RETRY_FIRST, RETRY_CAP)
+                    log.warning("disconnected", feed=self.name, cause=reason)
+                await asyncio.sleep(next(delays))
+                self._metrics.reconnects += 1
+        finally:
+            tasks = list(self._live.values())
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
 
-    def _on_message(self, raw: bytes) -> None:
-        decoder = self.decoder
-        if decoder is None:
-            return
-        recv_us = time.time_ns() // 1000
-        self._metrics.messages += 1
-        self.last_message = time.monotonic()
-        gaps = self.recorder.gaps
+    async def _open(self) -> Connection | None:
+        """A connection that is being served, or None: the reason is told."""
+        await self._gate.enter()
+        number = next(self._numbers)
+        connection = Connection(
+            number, self._exchange, self._feed, self.streams, self.recorder, self._metrics
+        )
         try:
-            items = decoder.decode(raw, recv_us)
-        except Exception as error:  # a mistake of ours must not cost the socket
-            log.exception(
-                "decoder failed, message put aside", feed=self.name, remedy="report it with the dead letter"
+            await connection.open(self._paused)
+        except (OSError, TimeoutError, InvalidHandshake, InvalidURI, ConnectionClosed) as error:
+            reason = f"connecting to {connection.url} failed: {type(error).__name__}: {error}"
+            self.recorder.event("connect_failed", now_us(), detail=reason)
+            log.warning("connecting failed, trying again", feed=self.name, cause=reason)
+            if isinstance(error, InvalidStatus):
+                away = self._gate.refused(error.response.status_code, error.response.headers)
+                if away:
+                    self.recorder.event("banned", now_us(), detail=f"for {away:.0f} s: {reason}")
+            return None
+        task = self._live[connection] = asyncio.create_task(connection.serve())
+        task.add_done_callback(lambda _: self._forget(connection))
+        return connection
+
+    def _forget(self, connection: Connection) -> None:
+        self._live.pop(connection, None)
+        self._last_push_us = max(self._last_push_us, connection.decoder.last_push_us)
+
+    async def _carry(self, connection: Connection) -> tuple[Connection, str]:
+        """Serve the streams by `connection` and its successors; the last of them, and why it ended."""
+        task = self._live[connection]
+        while True:
+            age = self._max_age * random.uniform(0.9, 1.0)  # noqa: S311 - spreads load, guards nothing
+            left = connection.opened_at + age - time.monotonic() if age else None
+            done, _ = await asyncio.wait({task}, timeout=left if left is None else max(left, RETRY_FIRST))
+            if done:
+                return connection, task.result()
+            successor = await self._replace(connection, task)
+            if successor is None:
+                await asyncio.wait({task}, timeout=RETRY_CAP)
+            else:
+                connection, task = successor, self._live[successor]
+
+    async def _replace(self, old: Connection, old_task: asyncio.Task[str]) -> Connection | None:
+        """A successor that has all that `old` has, which is ended then. None: none came about, and `old` goes on."""
+        new = await self._open()
+        if new is None:
+            return None
+        new_task = self._live[new]
+        deadline = time.monotonic() + OVERLAP_SECONDS
+        while time.monotonic() < deadline and not new_task.done():
+            if old_task.done():
+                return new  # it went early: what neither has is declared
+            if new.decoder.last_push_us and self.recorder.gaps.covers(new.number, old.number):
+                old.retire("replaced before the exchange cuts it")
+                await asyncio.wait({old_task})
+                return new
+            await asyncio.wait(
+                {old_task, new_task}, timeout=OVERLAP_LOOK, return_when=asyncio.FIRST_COMPLETED
             )
-            self.recorder.decoder_failed(error, self.streams, decoder.last_ts, recv_us, raw)
-            return
-        if gaps.closing and decoder.last_push_us:
-            gaps.received(decoder.last_push_us, recv_us)
-        if items:
-            self.recorder.take(items, recv_us, raw)
-
-    def _flush(self) -> None:
-        assert self.decoder is not None
-        recv_us = now_us()
-        self.recorder.take(self.decoder.flush(recv_us), recv_us)
-        gaps = self.recorder.gaps
-        if gaps.closing and recv_us - gaps.closing_since() > 5_000_000:
-            gaps.received(0, recv_us)  # acknowledged and quiet
-
-    def _disconnected(self, reason: str) -> None:
-        """The stream of this connection ends here: let out what is held, and declare what follows as missing."""
-        decoder, self.decoder = self.decoder, None
-        self._connection, self.connected = None, False
-        recv_us = now_us()
-        if decoder is None:
-            return
-        self.recorder.take(decoder.drain(), recv_us)
-        self.last_push_us = max(self.last_push_us, decoder.last_push_us)
-        cause = "collector_stopped" if reason == "cancelled" else "disconnected"
-        self.recorder.event(cause, recv_us, detail=reason)
-        self.recorder.gaps.disconnected(self.streams, cause, decoder.last_ts, decoder.last_push_us, recv_us)
+        if not new_task.done():
+            new.retire("a successor that did not become whole")
+            await asyncio.wait({new_task})
+        return None
 
     def pause(self, paused: bool) -> None:
-        """Stop or go on reading the socket; the kernel's buffers and the venue hold what comes meanwhile."""
+        """Stop or go on reading; the kernel's buffers and the venue hold what comes meanwhile."""
         self._paused = paused
-        if self._connection is not None:
-            transport = self._connection.transport
-            if paused:
-                transport.pause_reading()
-            else:
-                transport.resume_reading()
+        for connection in self._live:
+            connection.pause(paused)
+
+    @property
+    def connected(self) -> bool:
+        return bool(self._live)
 
     def newest_push_us(self) -> int:
-        return max(self.last_push_us, self.decoder.last_push_us if self.decoder else 0)
-
-
-async def _send(connection: FeedConnection, text: str) -> None:
-    with contextlib.suppress(ConnectionClosed):  # the reader tells
-        await connection.send(text)
+        return max((self._last_push_us, *(one.decoder.last_push_us for one in self._live)))

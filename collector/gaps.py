@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 
 from collector.exchanges.base import Stream
 from collector.rows import Gap
@@ -21,25 +22,43 @@ class OpenGap:
 
 
 class GapTracker:
-    """The gaps of one connection's streams. Bounds are closed: events at `from_ts` or `to_ts` may be missing too."""
+    """The gaps of some streams that one or several connections carry: a hole is what none of them has whole.
 
-    def __init__(self, exchange: str, market: str, emit: Callable[[Gap], None]) -> None:
+    Bounds are closed: events at `from_ts` or `to_ts` may be missing too. `source` numbers the connection."""
+
+    def __init__(self, exchange: str, market: str, emit: Callable[[Gap, bool], None]) -> None:
+        """`emit(gap, new)`: `new` is False for a row that completes one written before."""
         self._where = (exchange, market)
         self._emit = emit
         self.open: dict[Stream, OpenGap] = {}
         self.begun: set[Stream] = set()
         """Streams that have been recorded before: only these can have a hole."""
-        self._closing: dict[Stream, int] = {}
-        """Acknowledged streams whose gap ends with the connection's next message, and when that was."""
+        self._shed: dict[Stream, OpenGap] = {}
+        """Rows given up by ourselves, whatever the connections carry."""
+        self._whole: defaultdict[Stream, dict[int, int]] = defaultdict(dict)
+        """Connections that have the stream whole, and since when (event time)."""
+        self.awaiting: dict[int, dict[Stream, int]] = {}
+        """Connection → acknowledged streams that are whole from its next message on, and when they were acknowledged."""
 
-    def broken(self, stream: Stream, from_ts: int, cause: str, missing: int | None, recv_us: int) -> None:
-        """A hole begins. If one is open already it goes on, under its first cause."""
-        self._closing.pop(stream, None)
-        if stream in self.open:
-            return
-        self.begun.add(stream)
-        gap = self.open[stream] = OpenGap(from_ts, cause, missing)
-        self._write(stream, gap, None, recv_us)
+    def broken(
+        self, stream: Stream, from_ts: int, cause: str, missing: int | None, recv_us: int, source: int = 0
+    ) -> None:
+        """A connection has lost the stream. If none carries it a hole begins; one that is open goes on under its first
+        cause."""
+        self._no_longer_awaited(stream, source)
+        carriers = self._whole[stream]
+        carriers.pop(source, None)
+        if carriers:
+            since = min(carriers.values())
+            if since > from_ts:
+                self.declare(stream, from_ts, since, cause, missing, recv_us)
+        elif stream not in self.open:
+            self.begun.add(stream)
+            given_up = self._shed.get(stream)
+            if given_up is not None and given_up.from_ts == from_ts:
+                from_ts -= 1  # rows of `gaps` are told apart by their beginning
+            gap = self.open[stream] = OpenGap(from_ts, cause, missing)
+            self._write(stream, gap, None, recv_us, new=True)
 
     def disconnected(
         self,
@@ -48,49 +67,97 @@ class GapTracker:
         last_ts: Callable[[Stream], int],
         last_push: int,
         recv_us: int,
+        source: int = 0,
     ) -> None:
-        """The connection is gone: a hole begins in every stream that was being recorded.
+        """The connection is gone: a hole begins in every stream that was being recorded and that no other carries.
 
         `last_ts(stream)` and `last_push` are event times (µs) of the stream's and of the connection's newest message."""
-        self._closing.clear()
         for stream in streams:
-            if stream in self.begun and stream not in self.open:
+            others = self._whole[stream].keys() - {source}
+            mine = source in self._whole[stream]
+            if stream in self.begun and stream not in self.open and (mine or not others):
                 # A quiet stream has missed nothing up to the connection's newest message.
                 newest = max(last_ts(stream), last_push - QUIET_MARGIN_US)
-                self.broken(stream, newest if newest > 0 else recv_us, cause, None, recv_us)
+                self.broken(stream, newest if newest > 0 else recv_us, cause, None, recv_us, source)
+        self.awaiting.pop(source, None)
 
-    def subscribed(self, stream: Stream, recv_us: int) -> None:
+    def left(self, source: int) -> None:
+        """The connection ends in good order: what others have too is whole without it."""
+        for carriers in self._whole.values():
+            if source in carriers and len(carriers) > 1:
+                del carriers[source]
+
+    def subscribed(self, stream: Stream, recv_us: int, source: int = 0) -> None:
         """The venue sends the stream from now on."""
         self.begun.add(stream)
-        if stream in self.open:
-            self._closing[stream] = recv_us
+        self.awaiting.setdefault(source, {})[stream] = recv_us
 
-    def received(self, push_us: int, recv_us: int) -> None:
+    def received(self, push_us: int, recv_us: int, source: int = 0) -> None:
         """A message has come, pushed at `push_us` (event time, µs; 0: nothing but silence has)."""
-        for stream, acknowledged in self._closing.items():
+        for stream, acknowledged in self.awaiting.pop(source, {}).items():
             if not push_us:
-                self._close(stream, acknowledged, recv_us)
+                since = acknowledged
+            elif abs(acknowledged - push_us) < SAME_CLOCK_US:
+                since = max(push_us, acknowledged)
             else:
-                same_clock = abs(acknowledged - push_us) < SAME_CLOCK_US
-                self._close(stream, max(push_us, acknowledged) if same_clock else push_us, recv_us)
-        self._closing.clear()
+                since = push_us
+            self.resynced(stream, since, recv_us, source)
 
-    @property
-    def closing(self) -> bool:
-        return bool(self._closing)
+    def acknowledged(self, source: int) -> int:
+        """When the first of the streams was acknowledged that await the connection's next message; 0: none does."""
+        return min(self.awaiting[source].values()) if source in self.awaiting else 0
 
-    def closing_since(self) -> int:
-        return min(self._closing.values(), default=0)
+    def _no_longer_awaited(self, stream: Stream, source: int) -> None:
+        streams = self.awaiting.get(source)
+        if streams and streams.pop(stream, None) is not None and not streams:
+            del self.awaiting[source]
 
-    def resynced(self, stream: Stream, ts: int, recv_us: int) -> None:
-        self._closing.pop(stream, None)
-        self._close(stream, ts, recv_us)
-
-    def _close(self, stream: Stream, to_ts: int, recv_us: int) -> None:
+    def resynced(self, stream: Stream, ts: int, recv_us: int, source: int = 0) -> None:
+        """A connection has the stream whole from `ts` on."""
+        self._no_longer_awaited(stream, source)
+        self.begun.add(stream)
+        self._whole[stream][source] = ts
         gap = self.open.pop(stream, None)
         if gap is not None:
-            self._write(stream, gap, max(to_ts, gap.from_ts), recv_us)
+            self._write(stream, gap, max(ts, gap.from_ts), recv_us)
 
-    def _write(self, stream: Stream, gap: OpenGap, to_ts: int | None, recv_us: int) -> None:
+    def carried_by(self, source: int) -> list[Stream]:
+        return [stream for stream, carriers in self._whole.items() if source in carriers]
+
+    def covers(self, new: int, old: int) -> bool:
+        """Whether connection `new` has all that `old` has whole."""
+        return all(new in carriers for carriers in self._whole.values() if old in carriers)
+
+    def declare(
+        self, stream: Stream, from_ts: int, to_ts: int, cause: str, missing: int | None, recv_us: int
+    ) -> None:
+        """A hole of known bounds, whoever carries the stream."""
+        self.begun.add(stream)
+        self._write(stream, OpenGap(from_ts, cause, missing), max(from_ts, to_ts), recv_us, new=True)
+
+    def shed(self, stream: Stream, from_ts: int, cause: str, recv_us: int) -> None:
+        """Rows of the stream are given up from `from_ts` on, until `kept`."""
+        if stream not in self._shed:
+            self.begun.add(stream)
+            gap = self._shed[stream] = OpenGap(from_ts, cause, None)
+            self._write(stream, gap, None, recv_us, new=True)
+
+    def kept(self, stream: Stream, ts: int, recv_us: int) -> None:
+        gap = self._shed.pop(stream, None)
+        if gap is not None:
+            self._write(stream, gap, max(ts, gap.from_ts), recv_us)
+
+    @property
+    def shedding(self) -> bool:
+        return bool(self._shed)
+
+    def all_open(self) -> Iterator[tuple[Stream, OpenGap]]:
+        yield from self.open.items()
+        yield from ((stream, gap) for stream, gap in self._shed.items() if stream not in self.open)
+
+    def _write(
+        self, stream: Stream, gap: OpenGap, to_ts: int | None, recv_us: int, new: bool = False
+    ) -> None:
         channel, symbol = stream
-        self._emit(Gap(gap.from_ts, to_ts, recv_us, *self._where, symbol, channel, gap.cause, gap.missing))
+        row = Gap(gap.from_ts, to_ts, recv_us, *self._where, symbol, channel, gap.cause, gap.missing)
+        self._emit(row, new)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
 
@@ -34,6 +34,8 @@ FUTURE_US = 86_400_000_000
 """Event times further ahead of the clock than a day are refused: one row in the year 5000 keeps QuestDB's
 materialized views, and with them the table, busy without end."""
 
+GARBLED_US = 1_000_000
+"""A hole of all streams lasts at least this, so that a flood of unreadable messages is no flood of rows."""
 CHANNEL_OF: dict[type, str] = {
     Trade: "trades",
     BookSnapshot: "orderbook",
@@ -43,24 +45,34 @@ CHANNEL_OF: dict[type, str] = {
 TABLE_OF: dict[type, str] = {**CHANNEL_OF, FeedEvent: "feed_events", Gap: "gaps"}
 
 
+class Source(NamedTuple):
+    """A connection, as the recorder sees it."""
+
+    send: Callable[[str], None]
+    """Takes a frame for the venue."""
+    last_ts: Callable[[Stream], int]
+    """Event time (µs) of a stream's newest message; 0 before any."""
+
+
 MarketRow = Trade | BookSnapshot | Liquidation | Ticker
 
 
 class Recorder:
-    """One connection's way into the journal. It outlives reconnects; decoders do not."""
+    """The way into the journal for some streams. It outlives the connections that carry them; decoders do not."""
 
     def __init__(self, feed: FeedConfig, journal: Journal, dead: DeadLetters, metrics: Metrics) -> None:
         self.feed = feed
         self.gaps = GapTracker(feed.exchange, feed.market, self._gap)
         self._journal, self._dead, self._metrics = journal, dead, metrics
-        self._shed: set[Stream] = set()
         self._rows = metrics.rows
-        self._recv_us = self._horizon = 0
+        self._recv_us = self._horizon = self._source = 0
+        self._garbled: dict[int, tuple[int, set[Stream]]] = {}
+        """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
         self._raw = b""
-        self._send: Callable[[str], None] = lambda _: None
+        self._sources: dict[int, Source] = {}
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(CHANNEL_OF, self._row),
-            Send: lambda item: self._send(item.text),
+            Send: lambda item: self._sources[self._source].send(item.text),
             Subscribed: self._subscribed,
             Rejected: self._rejected,
             Broken: self._broken,
@@ -69,33 +81,46 @@ class Recorder:
             Bad: self._bad,
         }
 
-    def on_send(self, send: Callable[[str], None]) -> None:
-        """Where frames for the venue go, for the present connection."""
-        self._send = send
+    def opened(self, number: int, source: Source) -> None:
+        """A connection begins."""
+        self._sources[number] = source
 
-    def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"") -> None:
-        """Handle what one message (`raw`) meant."""
-        self._recv_us, self._raw = recv_us, raw
+    def closed(self, number: int) -> None:
+        self._sources.pop(number, None)
+        self._garbled.pop(number, None)
+
+    def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"", source: int = 0) -> None:
+        """Handle what one message (`raw`) of a connection meant."""
+        self._recv_us, self._raw, self._source = recv_us, raw, source
         self._horizon = recv_us + FUTURE_US
         handlers = self._handlers
         for item in items:
             handlers[type(item)](item)
 
-    def decoder_failed(
-        self,
-        error: Exception,
-        streams: Sequence[Stream],
-        last_ts: Callable[[Stream], int],
-        recv_us: int,
-        raw: bytes,
-    ) -> None:
-        """A message of unknown content is lost: keep it, and declare a moment missing in every stream it may be of."""
-        self.take([Bad(f"{type(error).__name__}: {error}")], recv_us, raw)
+    def decoder_failed(self, error: Exception, recv_us: int, raw: bytes, source: int) -> None:
+        """A mistake of ours: the message is kept, and a moment declared missing in every stream it may be of."""
+        self.take([Bad(f"{type(error).__name__}: {error}")], recv_us, raw, source)
+        self._garble("decoder_error")
+
+    def _garble(self, cause: str) -> None:
+        """No stream can be named for a message that is lost, so every one of the connection's may have a hole."""
+        source, recv_us = self._source, self._recv_us
+        if source in self._garbled:
+            return  # within the hole that was declared less than a second ago
+        streams = self.gaps.carried_by(source)
+        last_ts = self._sources[source].last_ts
         for stream in streams:
-            if stream in self.gaps.begun and stream not in self.gaps.open:
-                newest = last_ts(stream) or recv_us
-                self.gaps.broken(stream, newest, "decoder_error", None, recv_us)
-                self.gaps.resynced(stream, max(newest, recv_us), recv_us)
+            self.gaps.broken(stream, last_ts(stream) or recv_us, cause, None, recv_us, source)
+        self._garbled[source] = (recv_us, set(streams))
+
+    def look(self, recv_us: int, source: int) -> None:
+        """Called often: lets the holes that an unreadable message made end with the next, once they are a second old."""
+        if self._garbled and source in self._garbled:
+            since, streams = self._garbled[source]
+            if recv_us - since > GARBLED_US:
+                del self._garbled[source]
+                for stream in streams:
+                    self.gaps.subscribed(stream, recv_us, source)
 
     def event(self, event: str, recv_us: int, channel: str = "", symbol: str = "", detail: str = "") -> None:
         """A `feed_events` row."""
@@ -111,8 +136,8 @@ class Recorder:
         elif kind in self._journal.shedding:
             self._shed_row(row, CHANNEL_OF[kind])
         else:
-            if self._shed:
-                self._end_shedding(row, CHANNEL_OF[kind])
+            if self.gaps.shedding:
+                self.gaps.kept((CHANNEL_OF[kind], row.symbol), row.ts, self._recv_us)
             self._store(row, self._recv_us)
 
     def _store(self, row: Row, recv_us: int) -> None:
@@ -134,32 +159,14 @@ class Recorder:
         if isinstance(row, MarketRow):
             stream = (CHANNEL_OF[type(row)], row.symbol)
             at = row.ts if EARLIEST_US < row.ts < self._horizon else recv_us
-            self.gaps.broken(stream, at, "unstorable_value", 1, recv_us)
-            self.gaps.resynced(stream, at, recv_us)
+            self.gaps.declare(stream, at, at, "unstorable_value", 1, recv_us)
 
     def _shed_row(self, row: MarketRow, channel: str) -> None:
-        stream = (channel, row.symbol)
         self._metrics.shed[channel] = self._metrics.shed.get(channel, 0) + 1
-        if stream not in self._shed:
-            self._shed.add(stream)
-            self.gaps.broken(stream, row.ts, "journal_quota", None, self._recv_us)
-            log.error(
-                "journal near its quota, rows are given up",
-                exchange=row.exchange,
-                symbol=row.symbol,
-                channel=channel,
-                remedy="bring QuestDB back, or raise journal.max_bytes",
-            )
+        self.gaps.shed((channel, row.symbol), row.ts, "journal_quota", self._recv_us)
 
-    def _end_shedding(self, row: MarketRow, channel: str) -> None:
-        stream = (channel, row.symbol)
-        if stream in self._shed:
-            self._shed.discard(stream)
-            self.gaps.resynced(stream, row.ts, self._recv_us)
-
-    def _gap(self, gap: Gap) -> None:
-        if gap.to_ts is None:
-            self._metrics.gaps += 1
+    def _gap(self, gap: Gap, new: bool) -> None:
+        self._metrics.gaps += new
         self._store(gap, gap.recv_ts)
 
     def _subscribed(self, item: Subscribed) -> None:
@@ -167,7 +174,7 @@ class Recorder:
         if item.channel == "orderbook":
             self.gaps.begun.add((item.channel, item.symbol))  # whole only from its snapshot on
         else:
-            self.gaps.subscribed((item.channel, item.symbol), self._recv_us)
+            self.gaps.subscribed((item.channel, item.symbol), self._recv_us, self._source)
 
     def _rejected(self, item: Rejected) -> None:
         stream = (item.channel, item.symbol)
@@ -181,16 +188,19 @@ class Recorder:
             remedy="correct the feed's symbols; the others go on",
         )
         self.event("rejected", self._recv_us, item.channel, item.symbol, item.reason)
-        self.gaps.broken(stream, self._recv_us, "rejected", None, self._recv_us)
+        self.gaps.broken(stream, self._recv_us, "rejected", None, self._recv_us, self._source)
 
     def _broken(self, item: Broken) -> None:
         log.warning(
             "gap", feed=self.feed.exchange, symbol=item.symbol, channel=item.channel, cause=item.cause
         )
-        self.gaps.broken((item.channel, item.symbol), item.from_ts, item.cause, item.missing, self._recv_us)
+        stream = (item.channel, item.symbol)
+        if self._source in self._garbled:
+            self._garbled[self._source][1].discard(stream)  # its end is told by its own rules
+        self.gaps.broken(stream, item.from_ts, item.cause, item.missing, self._recv_us, self._source)
 
     def _resynced(self, item: Resynced) -> None:
-        self.gaps.resynced((item.channel, item.symbol), item.ts, self._recv_us)
+        self.gaps.resynced((item.channel, item.symbol), item.ts, self._recv_us, self._source)
 
     def _notice(self, item: Notice) -> None:
         self.event(item.event, self._recv_us, item.channel, item.symbol, item.detail)
@@ -198,3 +208,5 @@ class Recorder:
     def _bad(self, item: Bad) -> None:
         self._metrics.bad_messages += 1
         self._dead.add("messages", f"{self.feed.exchange}/{self.feed.market}", item.reason, self._raw)
+        if item.unnamed:
+            self._garble("unreadable_message")

@@ -19,6 +19,7 @@ import structlog
 
 from collector import instruments, logs, state
 from collector.config import Config, ConfigError, Duration, load
+from collector.connection import now_us
 from collector.database.endpoint import (
     DatabaseError,
     Endpoint,
@@ -30,7 +31,8 @@ from collector.database.migrate import migrate
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
-from collector.feed import Feed, now_us
+from collector.feed import Feed
+from collector.gate import Gates
 from collector.health import HealthServer
 from collector.journal import Journal
 from collector.metrics import Metrics
@@ -59,12 +61,14 @@ class App:
         self._config, self._store = config, store
         self._dead = DeadLetters(store.folder / "dead-letters", self.metrics)
         self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
+        gates = Gates()
         self.feeds = [
             Feed(
                 EXCHANGES[feed.exchange],
                 feed,
                 streams,
                 Recorder(feed, self.journal, self._dead, self.metrics),
+                gates.of(EXCHANGES[feed.exchange].ws_url(feed, streams), EXCHANGES[feed.exchange].limits),
                 self.metrics,
             )
             for feed in config.feeds

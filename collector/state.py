@@ -36,7 +36,7 @@ def encode(feeds: Sequence[Feed], at_us: int, clean: bool) -> bytes:
                     feed.name,
                     feed.newest_push_us(),
                     sorted(feed.recorder.gaps.begun),
-                    [(*stream, gap.from_ts, gap.cause) for stream, gap in feed.recorder.gaps.open.items()],
+                    [(*stream, gap.from_ts, gap.cause) for stream, gap in feed.recorder.gaps.all_open()],
                 )
                 for feed in feeds
             ],

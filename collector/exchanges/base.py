@@ -10,6 +10,22 @@ import msgspec
 from collector.config import FeedConfig
 from collector.rows import Row
 
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """What a venue allows one address."""
+
+    connects: int = 100
+    """Connections that may be opened…"""
+    connects_per: float = 300.0
+    """…in so many seconds."""
+    frame_interval: float = 0.1
+    """Least seconds between two frames that we send on one connection."""
+    max_age: float = 0.0
+    """Seconds after which the venue cuts every connection; 0: it does not."""
+    bans: tuple[tuple[int, float], ...] = ((403, 600.0), (418, 600.0), (429, 60.0))
+    """(HTTP status that means "stay away", seconds), where the answer does not say how long."""
+
+
 Stream = tuple[str, str]
 """(channel, symbol): the unit of subscription, of silence and of gaps."""
 
@@ -67,6 +83,8 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
     """This message, or a part of it, can't be understood: the feed counts it, keeps it aside and goes on."""
 
     reason: str
+    unnamed: bool = False
+    """It may have been data, of a stream that can't be told."""
 
 
 Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice | Bad
@@ -111,10 +129,12 @@ class Exchange(Protocol):
 
     name: str
     markets: frozenset[str]
+    limits: Limits
     ping_interval: float
     """Seconds between application pings."""
 
-    def ws_url(self, market: str) -> str: ...
+    def ws_url(self, feed: FeedConfig, streams: Sequence[Stream]) -> str:
+        """Where the streams of one connection are had; `feed.ws_url` takes the place of the venue's own address."""
 
     def rest_url(self, market: str) -> str: ...
 

@@ -20,7 +20,9 @@ from collector.exchanges.base import (
     UNREADABLE,
     Bad,
     BadAnswerError,
+    Broken,
     Item,
+    Limits,
     Notice,
     Rejected,
     Send,
@@ -59,7 +61,6 @@ class BybitDecoder:
         self._requests: dict[str, tuple[str, list[Topic], int]] = {}
         """req_id → (operation, topics, when): at most one a topic at a time."""
         self._started = self._look_at = 0
-        self._silence = round(feed.stream_silence * 1e6)
         self._control = msgspec.json.Decoder(ControlMessage).decode
 
     def subscribe(self) -> list[str]:
@@ -100,7 +101,7 @@ class BybitDecoder:
             # Spelled with white space or escapes, when it is one of ours.
             canonical = msgspec.json.encode(msgspec.json.decode(raw)) if topic is not None else raw
         except UNREADABLE as error:
-            out.append(Bad(f"not a known message: {error}"))
+            out.append(Bad(f"not a known message: {error}", unnamed=True))
             return
         if topic is not None:
             if canonical != raw:
@@ -151,13 +152,14 @@ class BybitDecoder:
         if recv_us >= self._look_at:
             self._look_at = recv_us + 1_000_000
             for topic in self._topics:
-                if topic.silent(recv_us, self._silence):
-                    # The new snapshot tells whether anything was missed.
-                    out.append(
-                        Notice(
-                            "silent", f"nothing for {self._silence // 10**6} s", topic.channel, topic.symbol
-                        )
-                    )
+                since = topic.last_recv
+                if topic.silent(recv_us):
+                    detail = f"nothing for {(recv_us - since) // 10**6} s"
+                    out.append(Notice("silent", detail, topic.channel, topic.symbol))
+                    if (
+                        topic.channel == "trades"
+                    ):  # of books and tickers the new snapshot tells whether anything was missed
+                        out.append(Broken(topic.channel, topic.symbol, topic.last_ts or since, "silent"))
                     out.append(Send(self._request("unsubscribe", [topic], recv_us)))
         return out
 
@@ -187,9 +189,11 @@ class Bybit:
     name = "bybit"
     markets = frozenset({"linear", "inverse", "spot"})
     ping_interval = 20.0
+    # Documented: 500 connections in 5 minutes, no forced cut, no HTTP for 10 minutes after "403 access too frequent".
+    limits = Limits(connects=400, connects_per=300.0)
 
-    def ws_url(self, market: str) -> str:
-        return f"wss://stream.bybit.com/v5/public/{market}"
+    def ws_url(self, feed: FeedConfig, streams: Sequence[Stream]) -> str:
+        return feed.ws_url or f"wss://stream.bybit.com/v5/public/{feed.market}"
 
     def rest_url(self, market: str) -> str:
         return "https://api.bybit.com"

@@ -95,6 +95,17 @@ class Trades(Topic):
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         super().__init__(feed, channel, symbol, f"publicTrade.{symbol}")
         self._quoted = in_quote_units(feed)
+        self.patience = self._first_patience = round(feed.trades_silence * 1e6)
+        self._given_up_ts = -1
+
+    def silent(self, recv_us: int) -> bool:
+        """Symbols that nobody trades are asked for ever more rarely."""
+        if self.last_ts != self._given_up_ts:
+            self.patience = self._first_patience
+        if not super().silent(recv_us):
+            return False
+        self._given_up_ts, self.patience = self.last_ts, 2 * self.patience
+        return True
 
     def take(self, message: TradeMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -118,6 +129,7 @@ class Liquidations(Topic):
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         super().__init__(feed, channel, symbol, f"allLiquidation.{symbol}")
         self._quoted = in_quote_units(feed)
+        self.patience = 0  # there may be none for days
 
     def take(self, message: LiquidationMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -140,7 +152,6 @@ class Liquidations(Topic):
 
 class Tickers(Topic):
     message = TickerMessage
-    chatty = True
     whole_after_message = False
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
@@ -150,8 +161,8 @@ class Tickers(Topic):
         self._resumed = False
         """Whether the next snapshot ends a silence."""
 
-    def silent(self, recv_us: int, after_us: int) -> bool:
-        silent = super().silent(recv_us, after_us)
+    def silent(self, recv_us: int) -> bool:
+        silent = super().silent(recv_us)
         self._resumed = self._resumed or silent
         return silent
 
@@ -209,7 +220,6 @@ class Tickers(Topic):
 
 class OrderBook(Topic):
     message = BookMessage
-    chatty = True
     whole_after_message = False
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:

@@ -41,8 +41,6 @@ class Topic:
     A subclass names its `message` type, which has `topic` and `ts` (push time, ms)."""
 
     message: type[msgspec.Struct]
-    chatty = False
-    """Whether silence of this topic means that something is wrong."""
     whole_after_message = True
     """Whether the next readable message ends a break; books need a snapshot."""
 
@@ -53,6 +51,8 @@ class Topic:
         """Event time (µs) of the newest row."""
         self.last_recv = 0
         """Time of receipt (µs) of the newest message, or of what began the wait for it."""
+        self.patience = round(feed.stream_silence * 1e6)
+        """Silence (µs) after which the topic is subscribed anew; 0: it may be silent for ever."""
         self.broken = False
         self.resync = False
         """Set when the venue must be asked for a new snapshot."""
@@ -91,9 +91,9 @@ class Topic:
     def drain(self, out: list[Item]) -> None:
         """Append rows that are held back."""
 
-    def silent(self, recv_us: int, after_us: int) -> bool:
+    def silent(self, recv_us: int) -> bool:
         """Whether a message is overdue; says so once an interval."""
-        if not self.chatty or not self.last_recv or recv_us - self.last_recv < after_us:
+        if not self.patience or not self.last_recv or recv_us - self.last_recv < self.patience:
             return False
         self.last_recv = recv_us
         return True

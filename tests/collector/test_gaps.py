@@ -12,7 +12,7 @@ TRADES, BOOK = ("trades", "BTCUSDT"), ("orderbook", "BTCUSDT")
 
 def tracker() -> tuple[GapTracker, list[Gap]]:
     rows: list[Gap] = []
-    return GapTracker("bybit", "linear", rows.append), rows
+    return GapTracker("bybit", "linear", lambda gap, new: rows.append(gap)), rows
 
 
 def test_nothing_is_missing_before_recording_has_begun() -> None:

@@ -1,0 +1,185 @@
+"""One connection, from its opening to its end: subscribe, ping, decode, watch for silence. It never raises for the venue."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from collections.abc import Sequence
+
+import structlog
+from websockets.exceptions import ConnectionClosed
+
+from collector.config import FeedConfig
+from collector.exchanges.base import Exchange, Stream
+from collector.metrics import Metrics
+from collector.recorder import Recorder, Source
+from collector.transport import FeedConnection, open_connection
+
+log = structlog.get_logger()
+
+TICK = 0.02
+"""Seconds between looks at the clock: books that are due, pings, silence."""
+QUIET_US = 5_000_000
+"""An acknowledged stream is taken as whole after this, though no message has come on its connection."""
+
+
+def now_us() -> int:
+    return time.time_ns() // 1000
+
+
+class Connection:
+    """Carries the streams of one plan. `number` tells it from the others of its recorder, before and beside it."""
+
+    def __init__(
+        self,
+        number: int,
+        exchange: Exchange,
+        feed: FeedConfig,
+        streams: Sequence[Stream],
+        recorder: Recorder,
+        metrics: Metrics,
+    ) -> None:
+        self.number, self.streams = number, streams
+        self.url = exchange.ws_url(feed, streams)
+        self.decoder = exchange.decoder(feed, streams)
+        self.opened_at = 0.0
+        """Monotonic, as `last_message`."""
+        self.last_message = 0.0
+        self._exchange, self._feed, self._recorder, self._metrics = exchange, feed, recorder, metrics
+        self._socket: FeedConnection | None = None
+        self._outbox: deque[str] = deque()
+        """Frames for the venue; a stream asks for one thing at a time, so there are few."""
+        self._to_send = asyncio.Event()
+        self._paused = False
+        self._retired = ""
+
+    async def open(self, paused: bool) -> None:
+        """Raises OSError, TimeoutError or a websockets exception."""
+        self._recorder.opened(self.number, Source(self._enqueue, self.decoder.last_ts))
+        try:
+            self._socket = await open_connection(self.url, self._on_message)
+        except BaseException:
+            self._recorder.closed(self.number)
+            raise
+        self.opened_at = self.last_message = time.monotonic()
+        self._metrics.connects += 1
+        self._recorder.event("connected", now_us(), detail=self.url)
+        log.info("connected", url=self.url, streams=len(self.streams))
+        self.pause(paused)
+
+    async def serve(self) -> str:
+        """Look after the connection until it ends; why it ended."""
+        assert self._socket is not None
+        reason = "cancelled"
+        for frame in self.decoder.subscribe():
+            self._enqueue(frame)
+        reader = asyncio.create_task(self._read_fragmented(self._socket))
+        sender = asyncio.create_task(self._send(self._socket))
+        try:
+            reason = await self._watch(reader)
+        finally:
+            self._ended(reason)
+            sender.cancel()
+            reader.cancel()
+            await asyncio.gather(sender, reader, return_exceptions=True)
+            await self._socket.close()
+        return reason
+
+    async def _watch(self, reader: asyncio.Task[str]) -> str:
+        ping_due = time.monotonic() + self._exchange.ping_interval
+        while not reader.done():
+            await asyncio.wait((reader,), timeout=TICK)
+            recv_us = now_us()
+            self._flush(recv_us)
+            now = time.monotonic()
+            if self._retired:
+                return self._retired
+            if now >= ping_due:
+                ping_due = now + self._exchange.ping_interval
+                self._outbox.appendleft(self._exchange.ping())
+                self._to_send.set()
+            if self._paused:
+                self.last_message = now  # silence of our own making
+            elif now - self.last_message > self._feed.silence:
+                return f"silent for {self._feed.silence:g} s"
+            elif stalled := self.decoder.stalled(recv_us):
+                return stalled
+        return await reader
+
+    def retire(self, reason: str) -> None:
+        """End it in good order."""
+        self._retired = reason
+
+    def _enqueue(self, frame: str) -> None:
+        self._outbox.append(frame)
+        self._to_send.set()
+
+    async def _send(self, socket: FeedConnection) -> None:
+        """Frames for the venue, no faster than it allows."""
+        while True:
+            await self._to_send.wait()
+            self._to_send.clear()
+            while self._outbox:
+                with contextlib.suppress(ConnectionClosed):  # the reader tells
+                    await socket.send(self._outbox.popleft())
+                await asyncio.sleep(self._exchange.limits.frame_interval)
+
+    async def _read_fragmented(self, socket: FeedConnection) -> str:
+        """Messages that came in several frames or as binary ones; ends with the connection, and says why."""
+        try:
+            while True:
+                self._on_message(await socket.recv(decode=False))
+        except ConnectionClosed as error:
+            return f"{type(error).__name__}: {error}"
+
+    def _on_message(self, raw: bytes) -> None:
+        recv_us = time.time_ns() // 1000
+        self._metrics.messages += 1
+        self.last_message = time.monotonic()
+        decoder, recorder = self.decoder, self._recorder
+        try:
+            items = decoder.decode(raw, recv_us)
+        except Exception as error:  # a mistake of ours must not cost the socket
+            log.exception(
+                "decoder failed, message put aside", url=self.url, remedy="report it with the dead letter"
+            )
+            recorder.decoder_failed(error, recv_us, raw, self.number)
+            return
+        gaps = recorder.gaps
+        if gaps.awaiting and decoder.last_push_us:
+            gaps.received(decoder.last_push_us, recv_us, self.number)
+        if items:
+            recorder.take(items, recv_us, raw, self.number)
+
+    def _flush(self, recv_us: int) -> None:
+        recorder, gaps = self._recorder, self._recorder.gaps
+        recorder.take(self.decoder.flush(recv_us), recv_us, source=self.number)
+        recorder.look(recv_us, self.number)
+        acknowledged = gaps.acknowledged(self.number)
+        if acknowledged and recv_us - acknowledged > QUIET_US:
+            gaps.received(0, recv_us, self.number)
+
+    def _ended(self, reason: str) -> None:
+        """Let out what is held, and declare what follows as missing, unless another connection has it."""
+        recv_us = now_us()
+        recorder, decoder = self._recorder, self.decoder
+        recorder.take(decoder.drain(), recv_us, source=self.number)
+        cause = "collector_stopped" if reason == "cancelled" else "disconnected"
+        recorder.event("replaced" if self._retired else cause, recv_us, detail=reason)
+        if self._retired:
+            recorder.gaps.left(self.number)
+        recorder.gaps.disconnected(
+            self.streams, cause, decoder.last_ts, decoder.last_push_us, recv_us, self.number
+        )
+        recorder.closed(self.number)
+
+    def pause(self, paused: bool) -> None:
+        """Stop or go on reading the socket; the kernel's buffers and the venue hold what comes meanwhile."""
+        self._paused = paused
+        if self._socket is not None:
+            if paused:
+                self._socket.transport.pause_reading()
+            else:
+                self._socket.transport.resume_reading()
