@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import tempfile
@@ -16,24 +17,49 @@ from collector.config import QuestDBConfig, RetentionConfig
 from collector.database import managed
 from collector.database.endpoint import resolve
 from collector.database.migrate import migrate
-from tests.bench import collector_bench, floor_bench
+from tests.bench import (
+    catch_up_bench,
+    collector_bench,
+    cryptofeed_bench,
+    floor_bench,
+    latency_bench,
+    outage_bench,
+    transport_bench,
+)
+from tests.bench.scratch import LeftOutError
 
-PARTS = ("floor", "collector", "analyzer")
+PARTS = ("floor", "collector", "analyzer", "cryptofeed", "outage", "latency", "transport", "catch_up")
 GOALS = {
     "collector": {"messages_per_cpu_second": "≥ 120,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
     "analyzer": {"median_s": "< 2"},
+    "cryptofeed": {"10_levels_ratio": "≥ 6"},
+    "outage": {"ours_lost": "0"},
+    "latency": {"p99_ms": "≤ 500"},
+    "catch_up": {"times_the_live_rate": "≥ 10"},
 }
+COMPARED_MESSAGES = 600_000
+"""The most that the comparison with cryptofeed sends: 20 s of its CPU."""
 
 
 def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
     if part == "floor":
         return floor_bench.run(folder / part, min(messages, 500_000))
+    if part == "transport":
+        return transport_bench.run(folder / part)
     config = QuestDBConfig(data=str(folder / part / "questdb"), http_port=0, pg_port=0)
     endpoint = resolve(config)
     try:
         migrate(endpoint, RetentionConfig())
         if part == "collector":
             return collector_bench.run(endpoint, folder / part, messages)
+        if part == "cryptofeed":
+            return cryptofeed_bench.run(endpoint, folder / part, min(messages, COMPARED_MESSAGES))
+        if part == "outage":
+            return outage_bench.run(endpoint, folder / part)
+        if part == "latency":
+            return latency_bench.run(endpoint, folder / part)
+        if part == "catch_up":
+            return catch_up_bench.run(endpoint, folder / part)
         from tests.analyzer import bench_run_once
 
         figures: dict[str, Any] = bench_run_once.run(endpoint)
@@ -51,6 +77,7 @@ def main(only: tuple[str, ...], messages: int, out: Path) -> None:
     machine = {
         "python": platform.python_version(),
         "system": platform.platform(),
+        "cpus": os.cpu_count(),
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     results: dict[str, Any] = {"machine": machine}
@@ -58,11 +85,18 @@ def main(only: tuple[str, ...], messages: int, out: Path) -> None:
     try:
         for part in only or PARTS:
             click.echo(f"==> {part}", err=True)
-            results[part] = measure(part, folder, messages)
+            before, began = os.getloadavg()[0], time.monotonic()
+            try:
+                results[part] = measure(part, folder, messages)
+            except LeftOutError as error:
+                results[part] = {"left_out": str(error)}
+            # What else the machine did shows in the load before; the part itself is in the load after.
+            results[part]["load_before_after"] = f"{before:.2f} / {os.getloadavg()[0]:.2f}"
+            results[part]["took_s"] = round(time.monotonic() - began)
             for name, value in results[part].items():
                 goal = GOALS.get(part, {}).get(name)
                 shown = f"{value:,}" if isinstance(value, int | float) else value
-                click.echo(f"{part:10} {name:28} {shown:>14}" + (f"   goal {goal}" if goal else ""))
+                click.echo(f"{part:10} {name:42} {shown:>14}" + (f"   goal {goal}" if goal else ""))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     out.write_text(json.dumps(results, indent=2) + "\n")
