@@ -97,8 +97,10 @@ def main(only: tuple[str, ...], messages: int, out: Path) -> None:
                 goal = GOALS.get(part, {}).get(name)
                 shown = f"{value:,}" if isinstance(value, int | float) else value
                 click.echo(f"{part:10} {name:42} {shown:>14}" + (f"   goal {goal}" if goal else ""))
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    except Exception:
+        click.echo(f"the logs are in {folder}", err=True)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)
     out.write_text(json.dumps(results, indent=2) + "\n")
     click.echo(f"written: {out}")
 

@@ -62,6 +62,7 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
             sides.evenkeel(folder, endpoint, exchange, http_url=proxy.url, symbols=SYMBOLS) as ours,
         ):
             while not ours.received():
+                ours.check()
                 time.sleep(0.1)
             first = _sample(ours)
             time.sleep(BEFORE_S)

@@ -52,6 +52,7 @@ def run(endpoint: Endpoint, folder: Path, messages: int) -> dict[str, Any]:
             work = sides.watch(ours, exchange)
         figures |= _told("ours", name, work, stored(endpoint, "trades", "orderbook"))
         _forget(endpoint, "trades", "orderbook")
+        create_tables(endpoint, f"trades{levels}", f"books{levels}", levels)
         with (
             sides.simulator(folder / f"theirs_{name}", SYMBOLS, 0, *end) as exchange,
             sides.cryptofeed(
@@ -84,6 +85,21 @@ def _told(side: str, name: str, work: sides.Work, rows: tuple[int, ...]) -> dict
         f"{name}_{side}_trade_rows": rows[0],
         f"{name}_{side}_book_rows": rows[1],
     }
+
+
+def create_tables(endpoint: Endpoint, trades_key: str, books_key: str = "", levels: int = 0) -> None:
+    """Those that cryptofeed writes to, with the columns that a server which creates tables by itself gives them."""
+    end = "receipt_timestamp TIMESTAMP, timestamp TIMESTAMP) TIMESTAMP(timestamp) PARTITION BY DAY WAL"
+    trade = "symbol SYMBOL, side SYMBOL, type SYMBOL, price DOUBLE, amount DOUBLE, id VARCHAR"
+    query(endpoint, f"CREATE TABLE '{trades_key}-BYBIT' ({trade}, {end}")
+    if books_key:
+        columns = [
+            f"{side}_{level}_{what} DOUBLE"
+            for side in ("bid", "ask")
+            for level in range(levels)
+            for what in ("price", "size")
+        ]
+        query(endpoint, f"CREATE TABLE '{books_key}-BYBIT' (symbol SYMBOL, {', '.join(columns)}, {end}")
 
 
 def stored(endpoint: Endpoint, *tables: str) -> tuple[int, ...]:

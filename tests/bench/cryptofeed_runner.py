@@ -22,8 +22,6 @@ from cryptofeed.defines import L2_BOOK, PERPETUAL, TRADES
 from cryptofeed.exchanges import Bybit
 from cryptofeed.symbols import Symbol, Symbols
 
-KEPT = 200
-"""Levels of the topic that cryptofeed subscribes to, and of the book that it keeps."""
 REPORT_SECONDS = 0.25
 
 
@@ -34,8 +32,8 @@ class LocalConnection(WSAsyncConn):
 
 
 class LocalBybit(Bybit):
-    def __init__(self, url, symbols, **kwargs):
-        self._url, self._symbols = url, symbols
+    def __init__(self, url, **kwargs):
+        self._url = url
         self.sockets = []
         super().__init__(**kwargs)
 
@@ -91,12 +89,10 @@ def main():
     logging.basicConfig(level="WARNING", stream=sys.stderr)
     feed = LocalBybit(
         options["ws_url"],
-        options["symbols"],
         config=handler.config,
         symbols=[symbol.normalized for symbol in names.values()],
         channels=list(backends),
         callbacks=backends,
-        max_depth=KEPT,
     )
     handler.add_feed(feed)
     uvloop.run(run(handler, feed))

@@ -81,6 +81,7 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
         began = stopped = 0.0
         while not exchange.stopped.is_set() or time.time() - stopped < AFTER_S:
             started = time.monotonic()
+            ours.check()
             poller.poll()
             if not began and poller.latencies:
                 began = time.time()

@@ -83,6 +83,7 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
         running: dict[str, sides.Side] = {"ours": stack.enter_context(ours)}
         for name, options in CRYPTOFEED.items() if python else ():
             assert python is not None
+            cryptofeed_bench.create_tables(endpoint, name)
             theirs = sides.cryptofeed(
                 folder / name, python, proxy.url, exchange, symbols=SYMBOLS, trades_key=name, **options
             )
@@ -90,6 +91,8 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
             tables[name] = (f"{name}-BYBIT", "id")
         deadline = time.monotonic() + 30
         while not all(side.received() for side in running.values()):
+            for side in running.values():
+                side.check()
             if time.monotonic() > deadline:
                 raise TimeoutError(f"not all of {', '.join(running)} got messages; the logs are in {folder}")
             time.sleep(0.1)
@@ -98,7 +101,7 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
         time.sleep(OUTAGE_S + AFTER_S)
         peaks = {name: sides.peak_rss(side.child.pid) / 1e6 for name, side in running.items()}
         end(exchange.child, "simulate")
-        _settle(endpoint, [table for table, _ in tables.values()])
+        _settle(endpoint, [table for table, _ in tables.values()], list(running.values()))
     sent = sent_to_all(read_ledger(ledger)[1], len(running))
     figures |= {
         "outage_s": OUTAGE_S,
@@ -114,13 +117,15 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
     return figures
 
 
-def _settle(endpoint: Endpoint, tables: list[str]) -> None:
-    """Return when no table has grown for STABLE_S."""
+def _settle(endpoint: Endpoint, tables: list[str], programs: list[sides.Side]) -> None:
+    """Return when nothing waits and no table has grown for STABLE_S."""
     seen: tuple[int, ...] = ()
     since = time.monotonic()
     deadline = since + sides.PATIENCE_S
-    while time.monotonic() < min(deadline, since + STABLE_S):
+    while time.monotonic() < deadline:
         time.sleep(0.5)
         now = cryptofeed_bench.stored(endpoint, *tables)
-        if now != seen:
+        if now != seen or any(side.waiting() for side in programs):
             seen, since = now, time.monotonic()
+        elif time.monotonic() - since > STABLE_S:
+            return

@@ -29,6 +29,9 @@ class Side(Protocol):
 
     child: subprocess.Popen[str]
 
+    def check(self) -> None:
+        """Raises RuntimeError when it has ended."""
+
     def received(self) -> int:
         """Messages, since its start."""
 
@@ -36,11 +39,22 @@ class Side(Protocol):
         """What it still has to store, in its own unit; 0: nothing."""
 
 
-class Evenkeel:
+class Program:
+    """A process with a log."""
+
+    def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
+        self.child, self._log = child, log
+
+    def check(self) -> None:
+        if self.child.poll() is not None:
+            raise RuntimeError(f"exit code {self.child.returncode}: {self._log.read_text()[-2000:]}")
+
+
+class Evenkeel(Program):
     """`collector run`, asked by its /metrics."""
 
-    def __init__(self, child: subprocess.Popen[str], port: int) -> None:
-        self.child = child
+    def __init__(self, child: subprocess.Popen[str], log: Path, port: int) -> None:
+        super().__init__(child, log)
         self._client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=5)
 
     def metrics(self) -> dict[str, float]:
@@ -59,11 +73,11 @@ class Evenkeel:
         return int(now.get("journal_pending_bytes", 1)) + int(now.get("journal_queue_bytes", 0))
 
 
-class Cryptofeed:
+class Cryptofeed(Program):
     """`cryptofeed_runner`, which tells of itself on stdout."""
 
-    def __init__(self, child: subprocess.Popen[str]) -> None:
-        self.child = child
+    def __init__(self, child: subprocess.Popen[str], log: Path) -> None:
+        super().__init__(child, log)
         self.latest: dict[str, int] = {}
         threading.Thread(target=self._read, daemon=True).start()
 
@@ -115,8 +129,9 @@ def evenkeel(
         f'[journal]\npath = "{folder / "journal"}"\n[http]\nlisten = "127.0.0.1:{port}"\n[[feeds]]\n'
         + "".join(f"{key} = {json.dumps(value)}\n" for key, value in settings.items())
     )
-    with process(module, "run", "--config", str(config), log=folder / "collector.log") as child:
-        yield Evenkeel(child, port)
+    log = folder / "collector.log"
+    with process(module, "run", "--config", str(config), log=log) as child:
+        yield Evenkeel(child, log, port)
 
 
 @contextlib.contextmanager
@@ -136,7 +151,8 @@ def cryptofeed(
         "attempts": 0,
     } | options
     runner = Path(__file__).with_name("cryptofeed_runner.py")
-    with (folder / "cryptofeed.log").open("w") as errors:
+    log = folder / "cryptofeed.log"
+    with log.open("w") as errors:
         child = subprocess.Popen(
             [str(python), str(runner), json.dumps(settings)],
             stdout=subprocess.PIPE,
@@ -144,7 +160,7 @@ def cryptofeed(
             text=True,
         )
         try:
-            yield Cryptofeed(child)
+            yield Cryptofeed(child, log)
         finally:
             end(child, "cryptofeed")
 
@@ -170,6 +186,7 @@ def watch(side: Side, exchange: Exchange) -> Work:
     seen, deadline = -1, time.monotonic() + PATIENCE_S
     while time.monotonic() < deadline:
         time.sleep(0.25)
+        side.check()
         received, cpu = side.received(), process.cpu_times()
         now = (time.monotonic(), received, cpu.user + cpu.system)
         if received and first is None:
