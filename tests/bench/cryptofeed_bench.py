@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 from collector.database.endpoint import Endpoint
 from tests.bench import scratch, sides
@@ -14,8 +17,36 @@ SYMBOLS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
 PACKAGE = "cryptofeed>=3,<4"
 CONFIGURED_LEVELS = 51
 """The fewest levels for which the configuration takes the 200-level topic."""
-QUEUE = {"overflow": "block"}
-"""So that cryptofeed stores everything: as it comes it drops what its database is slower than."""
+ALL = {"overflow": "block"}
+"""Settings of cryptofeed's back ends so that everything is stored. As it comes it drops rows when they arrive faster than it
+writes."""
+
+
+class Round(msgspec.Struct, frozen=True):
+    name: str
+    levels: int
+    """Stored a side."""
+    share: float
+    """Of the messages."""
+    module: str = "collector"
+    drops: bool = False
+    """Whether cryptofeed's queue is as it comes."""
+
+
+KEPT_200 = "tests.bench.collector_kept_200"
+ROUNDS = (
+    Round("10_levels", 10, 0.4, KEPT_200),
+    Round("10_levels_again", 10, 0.4, KEPT_200),
+    Round("10_levels_default_queue", 10, 0.4, KEPT_200, drops=True),
+    Round("51_levels", CONFIGURED_LEVELS, 0.15),
+)
+
+
+class Result(msgspec.Struct, frozen=True):
+    work: sides.Work
+    trades: int
+    books: int
+    """Rows stored."""
 
 
 def interpreter() -> Path:
@@ -24,67 +55,77 @@ def interpreter() -> Path:
 
 
 def run(endpoint: Endpoint, folder: Path, messages: int) -> dict[str, Any]:
-    """Two rounds: 10 levels stored a side, as cryptofeed comes; and 51, which both do by configuration alone.
+    """The rounds, ours and cryptofeed by turns; `messages` of the market at most in each. Raises LeftOutError.
 
-    `messages`: of the market, in the first round; the second has a third. Raises LeftOutError."""
+    `ratio` is that of the two equal rounds together: messages per CPU second, ours by cryptofeed's."""
     python = interpreter()
-    figures: dict[str, Any] = {}
-    rounds = (
-        (10, messages, "tests.bench.collector_kept_200"),
-        (CONFIGURED_LEVELS, messages // 3, "collector"),
-    )
-    for levels, count, module in rounds:
-        name = f"{levels}_levels"
-        end = ["--messages", str(count)]
-        with (
-            sides.simulator(folder / f"ours_{name}", SYMBOLS, 0, *end) as exchange,
-            sides.evenkeel(
-                folder / f"ours_{name}",
-                endpoint,
-                exchange,
-                module,
-                symbols=SYMBOLS,
-                channels=["trades", "orderbook"],
-                book_depth=levels,
-                book_interval="0ms",
-            ) as ours,
-        ):
-            work = sides.watch(ours, exchange)
-        figures |= _told("ours", name, work, stored(endpoint, "trades", "orderbook"))
-        _forget(endpoint, "trades", "orderbook")
-        create_tables(endpoint, f"trades{levels}", f"books{levels}", levels)
-        with (
-            sides.simulator(folder / f"theirs_{name}", SYMBOLS, 0, *end) as exchange,
-            sides.cryptofeed(
-                folder / f"theirs_{name}",
-                python,
-                endpoint.http_url,
-                exchange,
-                symbols=SYMBOLS,
-                books=levels,
-                books_key=f"books{levels}",
-                trades_key=f"trades{levels}",
-                queue=QUEUE,
-            ) as theirs,
-        ):
-            other = sides.watch(theirs, exchange)
-            dropped = theirs.latest["dropped_overflow"] + theirs.latest["dropped_failed"]
-        tables = f"trades{levels}-BYBIT", f"books{levels}-BYBIT"
-        figures |= _told("cryptofeed", name, other, stored(endpoint, *tables))
-        figures[f"{name}_cryptofeed_dropped"] = dropped
-        figures[f"{name}_ratio"] = round(work.per_cpu_second / other.per_cpu_second, 2)
+    figures: dict[str, Any] = {"ratio": 0.0}
+    works: dict[str, list[sides.Work]] = {"ours": [], "theirs": []}
+    for one in ROUNDS:
+        count = round(messages * one.share)
+        ours = _ours(endpoint, folder / one.name / "ours", one, count)
+        theirs = _theirs(endpoint, folder / one.name / "theirs", one, count, python)
+        figures[f"{one.name}_ratio"] = round(ours.work.per_cpu_second / theirs.work.per_cpu_second, 2)
+        for side, result in (("ours", ours), ("cryptofeed", theirs)):
+            figures |= {
+                f"{one.name}_{side}_messages_per_cpu_second": round(result.work.per_cpu_second),
+                f"{one.name}_{side}_messages": result.work.messages,
+                f"{one.name}_{side}_wall_s": round(result.work.wall_s, 1),
+                f"{one.name}_{side}_peak_rss_mb": round(result.work.peak_rss_mb, 1),
+                f"{one.name}_{side}_trade_rows": result.trades,
+                f"{one.name}_{side}_book_rows": result.books,
+            }
+        if one.module == KEPT_200 and not one.drops:
+            works["ours"].append(ours.work)
+            works["theirs"].append(theirs.work)
+    figures["ratio"] = round(together(works["ours"]) / together(works["theirs"]), 2)
     return figures
 
 
-def _told(side: str, name: str, work: sides.Work, rows: tuple[int, ...]) -> dict[str, Any]:
-    return {
-        f"{name}_{side}_messages_per_cpu_second": round(work.per_cpu_second),
-        f"{name}_{side}_messages": work.messages,
-        f"{name}_{side}_wall_s": round(work.wall_s, 1),
-        f"{name}_{side}_peak_rss_mb": round(work.peak_rss_mb, 1),
-        f"{name}_{side}_trade_rows": rows[0],
-        f"{name}_{side}_book_rows": rows[1],
-    }
+def together(works: Sequence[sides.Work]) -> float:
+    """Messages per CPU second."""
+    return sum(work.messages for work in works) / sum(work.cpu_s for work in works)
+
+
+def _ours(endpoint: Endpoint, folder: Path, one: Round, messages: int) -> Result:
+    for table in ("trades", "orderbook"):
+        query(endpoint, f"TRUNCATE TABLE {table}")
+    with (
+        sides.simulator(folder, SYMBOLS, 0, "--messages", str(messages)) as exchange,
+        sides.evenkeel(
+            folder,
+            endpoint,
+            exchange,
+            one.module,
+            symbols=SYMBOLS,
+            channels=["trades", "orderbook"],
+            book_depth=one.levels,
+            book_interval="0ms",
+        ) as side,
+    ):
+        work = sides.watch(side, exchange)
+    return Result(work, *stored(endpoint, "trades", "orderbook"))
+
+
+def _theirs(endpoint: Endpoint, folder: Path, one: Round, messages: int, python: Path) -> Result:
+    trades, books = f"trades_{one.name}", f"books_{one.name}"
+    create_tables(endpoint, trades, books, one.levels)
+    with (
+        sides.simulator(folder, SYMBOLS, 0, "--messages", str(messages)) as exchange,
+        sides.cryptofeed(
+            folder,
+            python,
+            endpoint.http_url,
+            exchange,
+            symbols=SYMBOLS,
+            books=one.levels,
+            trades_key=trades,
+            books_key=books,
+            queue={} if one.drops else ALL,
+        ) as side,
+    ):
+        work = sides.watch(side, exchange)
+    return Result(work, *stored(endpoint, f"{trades}-BYBIT", f"{books}-BYBIT"))
 
 
 def create_tables(endpoint: Endpoint, trades_key: str, books_key: str = "", levels: int = 0) -> None:
@@ -110,8 +151,3 @@ def stored(endpoint: Endpoint, *tables: str) -> tuple[int, ...]:
             raise TimeoutError("QuestDB has not applied its write-ahead log")
         time.sleep(0.2)
     return tuple(int(query(endpoint, f"SELECT count() FROM '{table}'")[0][0]) for table in tables)
-
-
-def _forget(endpoint: Endpoint, *tables: str) -> None:
-    for table in tables:
-        query(endpoint, f"TRUNCATE TABLE '{table}'")
