@@ -14,7 +14,7 @@ from tests.bench import scratch, sides
 from tests.bench.collector_bench import SYMBOLS
 from tests.bench.transport_reader import TRANSPORTS
 
-MESSAGES = 150_000
+MESSAGES = 100_000
 ROUNDS = 3
 
 
