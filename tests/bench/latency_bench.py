@@ -23,6 +23,7 @@ WARM_UP_S = 5.0
 """While the server's JVM compiles and tables get their first partition; told apart."""
 AFTER_S = 2.0
 POLL_S = 0.01
+SLOW_MS = 500.0
 LATE_S = 10
 """Event times reach back so far at most behind the newest row seen; older partitions need not be read."""
 
@@ -35,6 +36,11 @@ def summary(milliseconds: Sequence[float]) -> dict[str, float]:
         "p99_ms": round(float(p99), 1),
         "max_ms": round(float(max(milliseconds)), 1),
     }
+
+
+def slow_seconds(latencies: Sequence[tuple[float, float]]) -> int:
+    """In how many seconds of receipt a row took longer than SLOW_MS: one stall, or many."""
+    return len({int(received) for received, ms in latencies if ms > SLOW_MS})
 
 
 class Poller:
@@ -91,10 +97,12 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
         received = ours.received()
     count = poller.count()
     poller.close()
-    late = [ms for recv, ms in poller.latencies if recv >= began + WARM_UP_S]
+    warm = [(recv, ms) for recv, ms in poller.latencies if recv >= began + WARM_UP_S]
+    late = [ms for _, ms in warm]
     early = [ms for recv, ms in poller.latencies if recv < began + WARM_UP_S]
     periods = np.diff(poller.answered) * 1e3
     return summary(late) | {
+        "seconds_with_slower_than_500_ms": slow_seconds(warm),
         "first_5_s_max_ms": round(max(early), 1),
         "resolution_p50_ms": round(float(np.percentile(periods, 50)), 1),
         "resolution_p99_ms": round(float(np.percentile(periods, 99)), 1),

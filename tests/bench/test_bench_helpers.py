@@ -27,6 +27,11 @@ def test_percentiles_are_linear_between_ranks() -> None:
     assert latency_bench.summary([10.0, 20.0]) == {"p50_ms": 15.0, "p99_ms": 19.9, "max_ms": 20.0}
 
 
+def test_seconds_with_a_slow_row_count_once() -> None:
+    rows = [(7.0, 499.0), (8.1, 501.0), (8.9, 900.0), (9.0, 500.0), (10.5, 700.0)]
+    assert latency_bench.slow_seconds(rows) == 2
+
+
 def test_trades_count_from_the_first_that_all_were_sent() -> None:
     entries = [
         entry("t", 1, 0),
