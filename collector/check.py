@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import httpx
 import msgspec
 from rich.console import Console
 from rich.markup import escape
@@ -24,7 +23,6 @@ from collector.database.endpoint import DatabaseError, Endpoint, of_url, require
 from collector.database.migrate import pending
 from collector.errors import FAILED, OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import BadAnswerError
 from collector.sink import QuestDBSink, UnavailableError
 from collector.transport import open_connection
 
@@ -58,8 +56,8 @@ def check_feeds(config: Config) -> Iterator[Finding]:
             yield Finding(f"{name} symbols", True, "not checked: ws_url is set and rest_url is not")
             continue
         try:
-            missing = sorted(set(feed.symbols) - instruments.fetch_symbols(feed))
-        except (httpx.HTTPError, BadAnswerError) as error:
+            missing = sorted(set(feed.symbols) - instruments.fetch_once(feed).keys())
+        except instruments.UNANSWERED as error:
             cause = f"{type(error).__name__}: {error}"
             yield Finding(
                 f"{name} symbols", False, f"REST did not answer: {cause}; check the network, or rest_url"

@@ -6,16 +6,17 @@ import asyncio
 import contextlib
 import time
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from collector.config import FeedConfig
-from collector.exchanges.base import Exchange, Stream
+from collector.exchanges.base import Fetch, Instrument, Stream
 from collector.metrics import Metrics
 from collector.recorder import Recorder, Source
+from collector.rest import RequestRefusedError
 from collector.transport import FeedConnection, open_connection
+from collector.venue import Venue
 
 log = structlog.get_logger()
 
@@ -35,29 +36,30 @@ class Connection:
     def __init__(
         self,
         number: int,
-        exchange: Exchange,
-        feed: FeedConfig,
+        venue: Venue,
+        instruments: Mapping[str, Instrument],
         streams: Sequence[Stream],
         recorder: Recorder,
         metrics: Metrics,
     ) -> None:
         self.number, self.streams = number, streams
-        self.url = exchange.ws_url(feed, streams)
-        self.decoder = exchange.decoder(feed, streams)
+        self.url = venue.exchange.ws_url(venue.feed, streams)
+        self.decoder = venue.exchange.decoder(venue.feed, streams, instruments)
         self.opened_at = 0.0
         """Monotonic, as `last_message`."""
         self.last_message = 0.0
-        self._exchange, self._feed, self._recorder, self._metrics = exchange, feed, recorder, metrics
+        self._venue, self._recorder, self._metrics = venue, recorder, metrics
         self._socket: FeedConnection | None = None
         self._outbox: deque[str] = deque()
         """Frames for the venue; a stream asks for one thing at a time, so there are few."""
         self._to_send = asyncio.Event()
+        self._fetches: set[asyncio.Task[None]] = set()
         self._paused = False
         self._retired = ""
 
     async def open(self, paused: bool) -> None:
         """Raises OSError, TimeoutError or a websockets exception."""
-        self._recorder.opened(self.number, Source(self._enqueue, self.decoder.last_ts))
+        self._recorder.opened(self.number, Source(self._enqueue, self._fetch, self.decoder.last_ts))
         try:
             self._socket = await open_connection(self.url, self._on_message)
         except BaseException:
@@ -81,14 +83,15 @@ class Connection:
             reason = await self._watch(reader)
         finally:
             self._ended(reason)
-            sender.cancel()
-            reader.cancel()
-            await asyncio.gather(sender, reader, return_exceptions=True)
+            tasks = [sender, reader, *self._fetches]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
             await self._socket.close()
         return reason
 
     async def _watch(self, reader: asyncio.Task[str]) -> str:
-        ping_due = time.monotonic() + self._exchange.ping_interval
+        ping_due = time.monotonic() + self._venue.exchange.ping_interval
         while not reader.done():
             await asyncio.wait((reader,), timeout=TICK)
             recv_us = now_us()
@@ -97,13 +100,14 @@ class Connection:
             if self._retired:
                 return self._retired
             if now >= ping_due:
-                ping_due = now + self._exchange.ping_interval
-                self._outbox.appendleft(self._exchange.ping())
-                self._to_send.set()
+                ping_due = now + self._venue.exchange.ping_interval
+                if ping := self._venue.exchange.ping():
+                    self._outbox.appendleft(ping)
+                    self._to_send.set()
             if self._paused:
                 self.last_message = now  # silence of our own making
-            elif now - self.last_message > self._feed.silence:
-                return f"silent for {self._feed.silence:g} s"
+            elif now - self.last_message > self._venue.feed.silence:
+                return f"silent for {self._venue.feed.silence:g} s"
             elif stalled := self.decoder.stalled(recv_us):
                 return stalled
         return await reader
@@ -124,7 +128,22 @@ class Connection:
             while self._outbox:
                 with contextlib.suppress(ConnectionClosed):  # the reader tells
                     await socket.send(self._outbox.popleft())
-                await asyncio.sleep(self._exchange.limits.frame_interval)
+                await asyncio.sleep(self._venue.exchange.limits.frame_interval)
+
+    def _fetch(self, item: Fetch) -> None:
+        task = asyncio.create_task(self._answer(item))
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _answer(self, item: Fetch) -> None:
+        """Ask the venue's REST what the decoder wants to know."""
+        try:
+            body = await self._venue.rest.fetch(item.request)
+        except RequestRefusedError as error:
+            body = b""
+            self._recorder.event("request_refused", now_us(), detail=str(error))
+        recv_us = now_us()
+        self._recorder.take(self.decoder.answer(item.tag, body, recv_us), recv_us, body, self.number)
 
     async def _read_fragmented(self, socket: FeedConnection) -> str:
         """Messages that came in several frames or as binary ones; ends with the connection, and says why."""

@@ -12,12 +12,11 @@ import structlog
 from websockets.exceptions import ConnectionClosed, InvalidHandshake, InvalidStatus, InvalidURI
 
 from collector.backoff import backoff
-from collector.config import FeedConfig
 from collector.connection import Connection, now_us
-from collector.exchanges.base import Exchange, Stream
-from collector.gate import Gate
+from collector.exchanges.base import Stream
 from collector.metrics import Metrics
 from collector.recorder import Recorder
+from collector.venue import Venue
 
 log = structlog.get_logger()
 
@@ -36,18 +35,16 @@ class Feed:
 
     def __init__(
         self,
-        exchange: Exchange,
-        feed: FeedConfig,
+        venue: Venue,
         streams: Sequence[Stream],
         recorder: Recorder,
-        gate: Gate,
         metrics: Metrics,
     ) -> None:
-        self.name = f"{feed.exchange}/{feed.market}"
+        self.name = venue.name
         self.streams = streams
         self.recorder = recorder
-        self._exchange, self._feed, self._gate, self._metrics = exchange, feed, gate, metrics
-        self._max_age = float(feed.max_age) or exchange.limits.max_age * REPLACE_AT
+        self._venue, self._metrics = venue, metrics
+        self._max_age = float(venue.feed.max_age) or venue.exchange.limits.max_age * REPLACE_AT
         self._numbers = itertools.count(1)
         self._live: dict[Connection, asyncio.Task[str]] = {}
         self._last_push_us = 0
@@ -75,10 +72,10 @@ class Feed:
 
     async def _open(self) -> Connection | None:
         """A connection that is being served, or None: the reason is told."""
-        await self._gate.enter()
-        number = next(self._numbers)
+        instruments = await self._venue.instruments()
+        await self._venue.gate.connect()
         connection = Connection(
-            number, self._exchange, self._feed, self.streams, self.recorder, self._metrics
+            next(self._numbers), self._venue, instruments, self.streams, self.recorder, self._metrics
         )
         try:
             await connection.open(self._paused)
@@ -87,7 +84,7 @@ class Feed:
             self.recorder.event("connect_failed", now_us(), detail=reason)
             log.warning("connecting failed, trying again", feed=self.name, cause=reason)
             if isinstance(error, InvalidStatus):
-                away = self._gate.refused(error.response.status_code, error.response.headers)
+                away = self._venue.gate.refused(error.response.status_code, error.response.headers)
                 if away:
                     self.recorder.event("banned", now_us(), detail=f"for {away:.0f} s: {reason}")
             return None

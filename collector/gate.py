@@ -19,18 +19,27 @@ LONGEST_BAN = 86_400.0
 
 
 class Gate:
-    """One a host. `enter` before every connection and every request."""
+    """One a host: `connect` before every connection, `request` before every request."""
 
     def __init__(self, host: str, limits: Limits) -> None:
         self._host, self._limits = host, limits
-        self._limiter = AsyncLimiter(limits.connects, limits.connects_per)
+        self._connects = AsyncLimiter(limits.connects, limits.connects_per)
+        self._requests = AsyncLimiter(limits.requests, limits.requests_per)
         self._closed_until = 0.0
 
-    async def enter(self) -> None:
+    async def connect(self) -> None:
         """Return when another connection may be opened."""
+        await self._open()
+        await self._connects.acquire()
+
+    async def request(self, weight: int) -> None:
+        """Return when another request may be made."""
+        await self._open()
+        await self._requests.acquire(weight)
+
+    async def _open(self) -> None:
         while self.banned():  # noqa: ASYNC110 - may have been prolonged meanwhile
             await asyncio.sleep(self.banned())
-        await self._limiter.acquire()
 
     def banned(self) -> float:
         """Seconds for which the venue wants to see nothing of us."""
@@ -38,9 +47,9 @@ class Gate:
 
     def refused(self, status: int, headers: Mapping[str, str]) -> float:
         """The venue has answered with an HTTP error: how long everybody stays away (s); 0: it is no ban."""
-        seconds = retry_after(headers.get("Retry-After", ""))
-        if not seconds:
-            seconds = dict(self._limits.bans).get(status, 0.0)
+        if status < 400:
+            return 0.0
+        seconds = retry_after(headers.get("Retry-After", "")) or dict(self._limits.bans).get(status, 0.0)
         if seconds:
             seconds = min(seconds, LONGEST_BAN)
             self._closed_until = max(self._closed_until, time.monotonic() + seconds)
@@ -61,7 +70,7 @@ class Gates:
         self._gates: dict[str, Gate] = {}
 
     def of(self, url: str, limits: Limits) -> Gate:
-        host = urlsplit(url).hostname or url
+        host = urlsplit(url).netloc or url
         return self._gates.setdefault(host, Gate(host, limits))
 
 

@@ -1,20 +1,29 @@
-"""Asks the venues, before anything starts, whether the configured symbols exist."""
+"""What the venues list: whether the configured symbols exist, and how large their contracts are."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TypeAlias
 
 import httpx
+import msgspec
 import structlog
 
+from collector.backoff import backoff
 from collector.config import ConfigError, FeedConfig
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import BadAnswerError
+from collector.exchanges.base import BadAnswerError, Instrument, Request
+from collector.gate import Gates
+from collector.rest import RequestRefusedError, Rest
 
 log = structlog.get_logger()
 
-TIMEOUT = 10.0
 MAX_PAGES = 50
+RETRY_FIRST, RETRY_CAP = 1.0, 60.0
+Listing: TypeAlias = "dict[str, Instrument]"
+"""By symbol."""
 
 
 def check_feeds(feeds: Sequence[FeedConfig]) -> None:
@@ -39,45 +48,120 @@ def check_feeds(feeds: Sequence[FeedConfig]) -> None:
                 )
 
 
-def fetch_symbols(feed: FeedConfig) -> set[str]:
-    """All symbols of the feed's market. Raises httpx.HTTPError or BadAnswerError."""
+def rest_url(feed: FeedConfig) -> str:
+    """Where the feed's venue is asked; "" where a simulator or a proxy stands in for its streams alone."""
+    if feed.ws_url and not feed.rest_url:
+        return ""
+    return feed.rest_url or EXCHANGES[feed.exchange].rest_url(feed.market)
+
+
+async def fetch_listing(feed: FeedConfig, fetch: Callable[[Request], Awaitable[bytes]]) -> Listing:
+    """All instruments of the feed's market. Raises what `fetch` raises, and BadAnswerError."""
     exchange = EXCHANGES[feed.exchange]
-    symbols: set[str] = set()
+    listing: Listing = {}
     cursor = ""
-    with httpx.Client(base_url=feed.rest_url or exchange.rest_url(feed.market), timeout=TIMEOUT) as client:
-        for _ in range(MAX_PAGES):
-            response = client.get(exchange.instruments_path(feed.market, cursor))
-            response.raise_for_status()
-            page, cursor = exchange.instruments(response.content)
-            symbols |= page
-            if not cursor:
-                break
-    return symbols
+    for _ in range(MAX_PAGES):
+        body = await fetch(exchange.instruments_request(feed.market, cursor))
+        page, cursor = exchange.instruments(feed.market, body)
+        listing |= {item.symbol: item for item in page}
+        if not cursor:
+            break
+    return listing
 
 
-def check_symbols(feeds: Sequence[FeedConfig]) -> None:
-    """Every configured symbol must exist. A venue that can't be asked is logged: the WebSocket will tell.
+def fetch_once(feed: FeedConfig) -> Listing:
+    """As `fetch_listing`, in one attempt. Raises httpx.HTTPError, RequestRefusedError or BadAnswerError."""
 
-    Raises ConfigError."""
-    for index, feed in enumerate(feeds):
-        if feed.ws_url and not feed.rest_url:
-            continue  # a simulator or a proxy: the venue's own REST would speak of other symbols
+    async def ask() -> Listing:
+        url = rest_url(feed)
+        rest = Rest(url, Gates().of(url, EXCHANGES[feed.exchange].limits))
         try:
-            known = fetch_symbols(feed)
-        except (httpx.HTTPError, BadAnswerError) as error:
-            log.warning(
-                "symbols not checked: the venue's REST did not answer",
-                exchange=feed.exchange,
-                market=feed.market,
-                cause=f"{type(error).__name__}: {error}",
-                remedy="none needed; the feed reports symbols that are refused",
-            )
-            continue
-        for symbol in feed.symbols:
-            if symbol not in known:
-                near = sorted(name for name in known if name.lower() == symbol.lower() or symbol in name)[:3]
-                hint = f"; did you mean {', '.join(near)}?" if near else "; use the exchange's own name"
-                raise ConfigError(
-                    f"configuration: key feeds[{index}].symbols: {feed.exchange} {feed.market} has no symbol "
-                    f'"{symbol}"{hint}'
+            return await fetch_listing(feed, rest.fetch_once)
+        finally:
+            await rest.close()
+
+    return asyncio.run(ask())
+
+
+UNANSWERED = (httpx.HTTPError, RequestRefusedError, BadAnswerError)
+
+
+class Directory:
+    """The instruments of every market that is recorded: asked for at the start, and kept in a folder for starts at which
+    the venue can't be asked."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._listings: dict[tuple[str, str, str], Listing] = {}
+
+    def check(self, feeds: Sequence[FeedConfig]) -> None:
+        """Every configured symbol must exist. A venue that can't be asked is logged: the WebSocket will tell.
+
+        Raises ConfigError."""
+        for feed in feeds:
+            if not rest_url(feed) or self._key(feed) in self._listings:
+                continue
+            try:
+                self._listings[self._key(feed)] = fetch_once(feed)
+            except UNANSWERED as error:
+                log.warning(
+                    "symbols not checked: the venue's REST did not answer",
+                    exchange=feed.exchange,
+                    market=feed.market,
+                    cause=f"{type(error).__name__}: {error}",
+                    remedy="none needed; the feed reports symbols that are refused",
                 )
+                self._recall(feed)
+        for index, feed in enumerate(feeds):
+            known = self._listings.get(self._key(feed), {})
+            for symbol in feed.symbols:
+                if known and symbol not in known:
+                    raise ConfigError(
+                        f"configuration: key feeds[{index}].symbols: {feed.exchange} {feed.market} has no symbol "
+                        f'"{symbol}"{hint(symbol, known)}'
+                    )
+
+    async def of(self, feed: FeedConfig, rest: Rest) -> Listing:
+        """The feed's instruments; those of a venue that needs them are waited for, for ever."""
+        if self._key(feed) not in self._listings and EXCHANGES[feed.exchange].needs_instruments:
+            delays = backoff(RETRY_FIRST, RETRY_CAP)
+            while self._key(feed) not in self._listings:
+                try:
+                    self._listings[self._key(feed)] = await fetch_listing(feed, rest.fetch)
+                    self.save()
+                except (RequestRefusedError, BadAnswerError) as error:
+                    log.error(
+                        "instruments can't be had, and rows can't be made without them; trying again",
+                        exchange=feed.exchange,
+                        market=feed.market,
+                        cause=str(error),
+                        remedy="check the feed's rest_url",
+                    )
+                    await asyncio.sleep(next(delays))
+        return self._listings.get(self._key(feed), {})
+
+    def _key(self, feed: FeedConfig) -> tuple[str, str, str]:
+        return feed.exchange, feed.market, feed.rest_url
+
+    def save(self) -> None:
+        """For the next start."""
+        for (exchange, market, _), listing in self._listings.items():
+            try:
+                (self._folder / f"instruments-{exchange}-{market}.json").write_bytes(
+                    msgspec.json.encode(list(listing.values()))
+                )
+            except OSError as error:
+                log.warning("instruments not kept for the next start", cause=str(error))
+
+    def _recall(self, feed: FeedConfig) -> None:
+        try:
+            kept = self._folder / f"instruments-{feed.exchange}-{feed.market}.json"
+            items = msgspec.json.decode(kept.read_bytes(), type=list[Instrument])
+        except (OSError, msgspec.DecodeError):
+            return
+        self._listings[self._key(feed)] = {item.symbol: item for item in items}
+
+
+def hint(symbol: str, known: Iterable[str]) -> str:
+    near = sorted(name for name in known if name.lower() == symbol.lower() or symbol in name)[:3]
+    return f"; did you mean {', '.join(near)}?" if near else "; use the exchange's own name"

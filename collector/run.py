@@ -17,7 +17,7 @@ import click
 import msgspec
 import structlog
 
-from collector import instruments, logs, state
+from collector import logs, state
 from collector.config import Config, ConfigError, Duration, load
 from collector.connection import now_us
 from collector.database.endpoint import (
@@ -30,10 +30,10 @@ from collector.database.endpoint import (
 from collector.database.migrate import migrate
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError, reports_errors
-from collector.exchanges import EXCHANGES
 from collector.feed import Feed
 from collector.gate import Gates
 from collector.health import HealthServer
+from collector.instruments import Directory, check_feeds
 from collector.journal import Journal
 from collector.metrics import Metrics
 from collector.recorder import Recorder
@@ -41,6 +41,7 @@ from collector.shipper import Shipper
 from collector.sink import QuestDBSink
 from collector.stats import Sampler
 from collector.store import JournalStore
+from collector.venue import Venue
 
 log = structlog.get_logger()
 
@@ -56,23 +57,17 @@ MALLOC_PARAMETERS = {M_ARENA_MAX: 2, M_MMAP_THRESHOLD: 128 << 10, M_TRIM_THRESHO
 class App:
     """One collector process."""
 
-    def __init__(self, config: Config, store: JournalStore) -> None:
+    def __init__(self, config: Config, store: JournalStore, directory: Directory) -> None:
         self.metrics = Metrics()
         self._config, self._store = config, store
         self._dead = DeadLetters(store.folder / "dead-letters", self.metrics)
         self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
         gates = Gates()
+        self._venues = [Venue(feed, gates, directory) for feed in config.feeds]
         self.feeds = [
-            Feed(
-                EXCHANGES[feed.exchange],
-                feed,
-                streams,
-                Recorder(feed, self.journal, self._dead, self.metrics),
-                gates.of(EXCHANGES[feed.exchange].ws_url(feed, streams), EXCHANGES[feed.exchange].limits),
-                self.metrics,
-            )
-            for feed in config.feeds
-            for streams in EXCHANGES[feed.exchange].plan(feed)
+            Feed(venue, streams, Recorder(venue.feed, self.journal, self._dead, self.metrics), self.metrics)
+            for venue in self._venues
+            for streams in venue.plan
         ]
         self._sampler = Sampler(self.journal, store, self.metrics)
         self._shipper: Shipper | None = None
@@ -134,6 +129,8 @@ class App:
             pass
         log.info("stopping", messages=self.metrics.messages)
         await self._cancel(feeds)
+        for venue in self._venues:
+            await venue.rest.close()
         await self._cancel(tasks)
         self._sampler.write()
         self._clean = True
@@ -211,9 +208,12 @@ def record(config: Config, duration: float | None = None) -> None:
         raise ConfigError(
             "configuration: key feeds: nothing to record; add a [[feeds]] table (README.md shows one)"
         )
-    instruments.check_feeds(config.feeds)
-    instruments.check_symbols(config.feeds)
-    store = JournalStore(Path(config.journal.path))
+    check_feeds(config.feeds)
+    folder = Path(config.journal.path)
+    directory = Directory(folder)
+    directory.check(config.feeds)
+    store = JournalStore(folder)
+    directory.save()
     endpoint: Endpoint | None = None
     try:
         endpoint = resolve(config.questdb)
@@ -222,7 +222,7 @@ def record(config: Config, duration: float | None = None) -> None:
         raise
     except DatabaseError as error:
         log.warning("QuestDB is not there, recording into the journal until it is", cause=str(error))
-    app = App(config, store)
+    app = App(config, store, directory)
     server = HealthServer(config.http.listen, app.metrics, app.health) if config.http.listen else None
     try:
         _run_loop(app, endpoint, duration)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Protocol
 
 import msgspec
 
 from collector.config import FeedConfig
-from collector.rows import Row
+from collector.rows import Row, Trade
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,12 +22,54 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Least seconds between two frames that we send on one connection."""
     max_age: float = 0.0
     """Seconds after which the venue cuts every connection; 0: it does not."""
+    requests: int = 10
+    """REST weight that may be spent…"""
+    requests_per: float = 1.0
+    """…in so many seconds."""
     bans: tuple[tuple[int, float], ...] = ((403, 600.0), (418, 600.0), (429, 60.0))
     """(HTTP status that means "stay away", seconds), where the answer does not say how long."""
 
 
 Stream = tuple[str, str]
 """(channel, symbol): the unit of subscription, of silence and of gaps."""
+
+
+class Instrument(msgspec.Struct, frozen=True, kw_only=True):
+    """One symbol of a market, as the venue lists it."""
+
+    symbol: str
+    """The venue's own name, as its streams have it."""
+    base: str
+    quote: str
+    kind: str
+    """spot, perpetual, future or option."""
+    status: str = "trading"
+    """trading, or the venue's own word for why it is not."""
+    contract_size: float = 1.0
+    """What one unit of the venue's sizes is: base units, or quote units where `inverse`."""
+    inverse: bool = False
+    """Whether sizes times `contract_size` are in quote units, to be divided by the price."""
+    tick: float | None = None
+    """Quote units."""
+    lot: float | None = None
+    """In the venue's sizes."""
+
+
+class Request(msgspec.Struct, frozen=True):
+    """A REST request: GET, or POST of JSON when there is a body."""
+
+    path: str
+    """With its query."""
+    body: str = ""
+    weight: int = 1
+    """Of `Limits.requests`."""
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """A request that the feed must make; its answer goes to `Decoder.answer` under the same tag."""
+
+    request: Request
+    tag: str
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -87,7 +129,7 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
     """It may have been data, of a stream that can't be told."""
 
 
-Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice | Bad
+Item = Row | Send | Fetch | Subscribed | Rejected | Broken | Resynced | Notice | Bad
 
 
 UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
@@ -110,6 +152,9 @@ class Decoder(Protocol):
 
     def decode(self, raw: bytes, recv_us: int) -> Sequence[Item]:
         """One message in, what it means out. Never raises for what a venue may send: see `Bad`."""
+
+    def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
+        """What the answer to a `Fetch` means; `body` is empty when the venue has refused the request."""
 
     def flush(self, recv_us: int) -> Sequence[Item]:
         """Books whose interval has ended without a newer update. Called a few times an interval."""
@@ -144,13 +189,60 @@ class Exchange(Protocol):
     def plan(self, feed: FeedConfig) -> list[list[Stream]]:
         """The streams of each connection, within the venue's limits."""
 
-    def decoder(self, feed: FeedConfig, streams: Sequence[Stream]) -> Decoder: ...
+    needs_instruments: bool
+    """Whether rows can't be made without them: sizes are in contracts, prices need their precision."""
+
+    def decoder(
+        self, feed: FeedConfig, streams: Sequence[Stream], instruments: Mapping[str, Instrument]
+    ) -> Decoder:
+        """`instruments` by symbol; what is not known is left out, unless `needs_instruments`."""
 
     def ping(self) -> str:
-        """The application ping to send every `ping_interval`."""
+        """The application ping to send every `ping_interval`; "": none is needed."""
 
-    def instruments_path(self, market: str, cursor: str) -> str:
-        """Path and query of the REST page that lists the market's symbols."""
+    def instruments_request(self, market: str, cursor: str) -> Request:
+        """The page that lists the market's symbols; `cursor` "" for the first."""
 
-    def instruments(self, body: bytes) -> tuple[set[str], str]:
-        """Symbols of one such page, and the cursor of the next ("" at the end). Raises BadAnswerError."""
+    def instruments(self, market: str, body: bytes) -> tuple[list[Instrument], str]:
+        """One such page, and the cursor of the next ("" at the end). Raises BadAnswerError."""
+
+    def turnover_request(self, market: str) -> Request:
+        """Where the turnover of every symbol is had, for `symbols = "top:20"`."""
+
+    def turnover(self, market: str, body: bytes) -> dict[str, float]:
+        """Symbol → turnover of 24 hours, in quote units (all that counts is the order). Raises BadAnswerError."""
+
+    def history(self, market: str) -> TradeHistory | None:
+        """How missing trades are fetched; None where the venue does not offer it."""
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Missing trades of one symbol. Both bounds belong to it (µs, event time)."""
+
+    symbol: str
+    from_ts: int
+    to_ts: int
+    last_id: str = ""
+    """Id of the newest trade known before the hole, where one is."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Part of a hole's trades."""
+
+    trades: list[Trade]
+    """In any order; those outside the hole do no harm."""
+    next: Request | None
+    """The next page, until there is nothing more to be had."""
+    complete: bool = False
+    """Whether the pages so far hold every trade of the hole for certain."""
+
+
+class TradeHistory(Protocol):
+    """Trades over REST. Pure."""
+
+    def request(self, hole: Hole, instrument: Instrument | None) -> Request: ...
+
+    def page(
+        self, hole: Hole, instrument: Instrument | None, request: Request, body: bytes, recv_us: int
+    ) -> Page:
+        """What an answer holds. Raises BadAnswerError."""

@@ -10,25 +10,27 @@ without a change.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
-from urllib.parse import quote
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from collector.config import FeedConfig
+from collector.exchanges import bybit_rest
 from collector.exchanges.base import (
     UNREADABLE,
     Bad,
-    BadAnswerError,
     Broken,
+    Instrument,
     Item,
     Limits,
     Notice,
     Rejected,
+    Request,
     Send,
     Stream,
     Subscribed,
 )
+from collector.exchanges.bybit_rest import BybitHistory
 from collector.exchanges.bybit_topics import TOPICS
 from collector.exchanges.topic import Topic
 
@@ -145,6 +147,9 @@ class BybitDecoder:
             topics[0].waiting_since = 0
             out.append(Rejected(topics[0].channel, topics[0].symbol, message.ret_msg[:200]))
 
+    def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
+        return ()  # nothing is asked of REST while streaming
+
     def flush(self, recv_us: int) -> Sequence[Item]:
         out: list[Item] = []
         for book in self._books:
@@ -213,22 +218,27 @@ class Bybit:
             characters += length
         return connections
 
-    def decoder(self, feed: FeedConfig, streams: Sequence[Stream]) -> BybitDecoder:
+    needs_instruments = False
+
+    def decoder(
+        self, feed: FeedConfig, streams: Sequence[Stream], instruments: Mapping[str, Instrument]
+    ) -> BybitDecoder:
         return BybitDecoder(feed, streams)
 
     def ping(self) -> str:
         return '{"req_id":"ping","op":"ping"}'
 
-    def instruments_path(self, market: str, cursor: str) -> str:
-        page = f"&cursor={quote(cursor)}" if cursor else ""
-        return f"/v5/market/instruments-info?category={market}&limit=1000{page}"
+    def instruments_request(self, market: str, cursor: str) -> Request:
+        return bybit_rest.instruments_request(market, cursor)
 
-    def instruments(self, body: bytes) -> tuple[set[str], str]:
-        try:
-            answer = msgspec.json.decode(body)
-            if answer["retCode"] != 0:
-                raise BadAnswerError(f"retCode {answer['retCode']}: {answer.get('retMsg')}")
-            result = answer["result"]
-            return {str(item["symbol"]) for item in result["list"]}, str(result.get("nextPageCursor") or "")
-        except (msgspec.DecodeError, KeyError, TypeError) as error:
-            raise BadAnswerError(f"not an instruments answer: {error!r}") from error
+    def instruments(self, market: str, body: bytes) -> tuple[list[Instrument], str]:
+        return bybit_rest.instruments(market, body)
+
+    def turnover_request(self, market: str) -> Request:
+        return Request(f"/v5/market/tickers?category={market}")
+
+    def turnover(self, market: str, body: bytes) -> dict[str, float]:
+        return bybit_rest.turnover(body)
+
+    def history(self, market: str) -> BybitHistory:
+        return BybitHistory(market)

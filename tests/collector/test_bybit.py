@@ -279,7 +279,7 @@ def test_requests_stay_in_the_limits_at_1000_symbols() -> None:
         (channel, symbol) for channel in settings.channels for symbol in symbols
     )
     for streams in plan:
-        requests = [json.loads(text) for text in Bybit().decoder(settings, streams).subscribe()]
+        requests = [json.loads(text) for text in Bybit().decoder(settings, streams, {}).subscribe()]
         assert max(len(r["args"]) for r in requests) <= 10
         assert sum(len(arg) for r in requests for arg in r["args"]) <= 21_000
 

@@ -40,7 +40,7 @@ class Session:
 
     def __init__(self, setup: Setup, counts: Counts, encoder: RowEncoder) -> None:
         self.setup, self.counts, self._encoder = setup, counts, encoder
-        self.decoder: Decoder = setup.exchange.decoder(setup.feed, setup.streams)
+        self.decoder: Decoder = setup.exchange.decoder(setup.feed, setup.streams, {})
         self._streams = frozenset(setup.streams)
         self._whole = Wholeness()
         self.recv_us = START_MS * 1000
@@ -91,7 +91,7 @@ def named_stream(setup: Setup, clean: bytes) -> Callable[[bytes], Stream | None]
     name = SIMULATORS[setup.feed.exchange].identify(msgspec.json.decode(clean))[0]
     at = clean.find(b'"' + name.encode() + b'"')
     probe = b'{"topic":"' + name.encode() + b'","ts":{}}'
-    items = setup.exchange.decoder(setup.feed, setup.streams).decode(probe, START_MS * 1000)
+    items = setup.exchange.decoder(setup.feed, setup.streams, {}).decode(probe, START_MS * 1000)
     found = {(item.channel, item.symbol) for item in items if isinstance(item, Broken)}
     if not name or at < 0 or len(found) != 1:
         return lambda mutant: None
