@@ -66,6 +66,10 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     pg_port: int = 8812
     memory: Size = Size(512 << 20)
     """Managed server only: the JVM's heap."""
+    disk: str = ""
+    """A folder on the server's disk, watched for `min_free`, where a server by URL is on this machine."""
+    min_free: Size = Size(256 << 20)
+    """With less than this on the server's disk nothing is sent to it."""
     user: str = ""
     password: str = ""
 
@@ -79,6 +83,12 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
             raise ValueError(
                 "url must not hold a password; set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE"
             )
+
+    @property
+    def watched_disk(self) -> Path | None:
+        """Where the server's disk can be looked at from here."""
+        folder = self.data if self.url == "managed" else self.disk
+        return Path(folder) if folder else None
 
 
 class JournalConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):

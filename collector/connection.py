@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 TICK = 0.02
 """Seconds between looks at the clock: books that are due, pings, silence."""
+CLOCK_JUMP = 5.0
+"""Seconds by which the system's clock may be set without our noticing."""
 QUIET_US = 5_000_000
 """An acknowledged stream is taken as whole after this, though no message has come on its connection."""
 
@@ -92,6 +94,7 @@ class Connection:
 
     async def _watch(self, reader: asyncio.Task[str]) -> str:
         ping_due = time.monotonic() + self._venue.exchange.ping_interval
+        clock = time.time() - time.monotonic()
         while not reader.done():
             await asyncio.wait((reader,), timeout=TICK)
             recv_us = now_us()
@@ -99,6 +102,9 @@ class Connection:
             now = time.monotonic()
             if self._retired:
                 return self._retired
+            if abs(jump := recv_us / 1e6 - now - clock) > CLOCK_JUMP:
+                # Every wait that counts from a time of receipt would be wrong: begin anew, and declare the moment.
+                return f"the clock of this machine was set by {jump:+.1f} s"
             if now >= ping_due:
                 ping_due = now + self._venue.exchange.ping_interval
                 if ping := self._venue.exchange.ping():

@@ -9,6 +9,7 @@ from typing import Any, TypeAlias, cast
 from questdb import Protocol, QuestDBError, Sender, TimestampMicros
 
 from collector.rows import (
+    Alert,
     BookSnapshot,
     CollectorStats,
     FeedEvent,
@@ -43,6 +44,7 @@ class RowEncoder:
             Ticker: self._ticker,
             FeedEvent: self._event,
             Gap: self._gap,
+            Alert: self._alert,
             CollectorStats: self._stats,
         }
 
@@ -159,6 +161,21 @@ class RowEncoder:
                 "repaired": row.repaired,
             },
             at=TimestampMicros(row.from_ts),
+        )
+
+    def _alert(self, row: Alert) -> None:
+        self._buffer.row(
+            "alerts",
+            symbols={
+                "rule": row.rule,
+                "severity": row.severity,
+                "state": row.state,
+                "exchange": row.exchange,
+                "market": row.market,
+                "symbol": row.symbol,
+            },
+            columns={"value": row.value, "message": row.message},
+            at=TimestampMicros(row.ts),
         )
 
     def _stats(self, row: CollectorStats) -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import os
 import queue
+import shutil
 import threading
 import time
 from array import array
@@ -37,6 +38,8 @@ SHED_ORDER: tuple[tuple[float, frozenset[type]], ...] = (
 )
 """Fill of the quota from which the kinds are shed. `gaps` and `feed_events` are always written."""
 RETRY_SECONDS = 1.0
+DISK_RESERVE = 8 << 20
+"""Bytes of the disk left for cursor, state, and the rows of `gaps`, which are always written."""
 
 _Item: TypeAlias = "tuple[bytes, array[int], int, bytes | None]"
 
@@ -56,6 +59,10 @@ class Journal:
         `on_pressure(False)`, called from the writer's thread, to go on."""
         self.shedding: frozenset[type] = frozenset()
         """Kinds of rows that must not be added now."""
+        self.fill = 0.0
+        """Of the quota, or of what the disk leaves of it; 0 to 1."""
+        self._disk_due = 0.0
+        self._free = self._free_pending = 0
         self._config, self._store, self._metrics = config, store, metrics
         self._state, self._on_pressure = state, on_pressure
         self._encoder = RowEncoder()
@@ -72,6 +79,10 @@ class Journal:
         metrics.gauges["journal_queue_bytes"] = (
             "Bytes waiting for the journal's writer",
             lambda: self._queued,
+        )
+        metrics.gauges["journal_fill_ratio"] = (
+            "Of the quota, or of what the disk leaves of it, held by rows that QuestDB has not acknowledged",
+            lambda: self.fill,
         )
         metrics.gauges["journal_bytes"] = ("Bytes of the journal on disk", store.total_bytes)
         metrics.gauges["journal_pending_bytes"] = (
@@ -175,13 +186,27 @@ class Journal:
         return True
 
     def _update_shedding(self) -> None:
-        fill = self._store.pending_bytes() / self._config.max_bytes
+        pending = self._store.pending_bytes()
+        # A disk that fills up for other reasons is a smaller quota.
+        self.fill = fill = pending / max(1, min(self._config.max_bytes, pending + self._free_bytes()))
         for threshold, kinds in SHED_ORDER:
             # Once shed, a kind stays out until the fill is 5 % lower, so that gaps are few and long.
             if fill >= threshold or (kinds <= self.shedding and fill >= threshold - 0.05):
                 self.shedding = kinds
                 return
         self.shedding = frozenset()
+
+    def _free_bytes(self) -> int:
+        """What the disk leaves to the journal, looked up once a second."""
+        now = time.monotonic()
+        if now >= self._disk_due:
+            self._disk_due = now + 1.0
+            try:
+                self._free = shutil.disk_usage(self._config.path).free - DISK_RESERVE
+            except OSError:
+                self._free = self._config.max_bytes
+            self._free_pending = self._store.pending_bytes()
+        return max(0, self._free - max(0, self._store.pending_bytes() - self._free_pending))
 
     def _sync(self, dirty: bool, state: bytes | None) -> None:
         try:

@@ -108,6 +108,23 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     repaired: bool = False
 
 
+class Alert(msgspec.Struct, frozen=True, gc=False):
+    """Something that the operator must know now; written again, resolved, when it is over."""
+
+    ts: int
+    rule: str
+    severity: str
+    """warning or critical."""
+    state: str
+    """firing or resolved."""
+    value: float
+    message: str
+    """What has happened, and the operator's next step."""
+    exchange: str = "*"
+    market: str = "*"
+    symbol: str = "*"
+
+
 class CollectorStats(msgspec.Struct, frozen=True, gc=False):
     """One process's own figures, every 10 s. Counters run from the start of the process."""
 
@@ -138,4 +155,4 @@ class CollectorStats(msgspec.Struct, frozen=True, gc=False):
     dead_letters: int
 
 
-Row = Trade | BookSnapshot | Liquidation | Ticker | FeedEvent | Gap | CollectorStats
+Row = Trade | BookSnapshot | Liquidation | Ticker | FeedEvent | Gap | Alert | CollectorStats

@@ -18,6 +18,7 @@ import msgspec
 import structlog
 
 from collector import logs, state
+from collector.alarms import Alarms
 from collector.config import Config, ConfigError, Duration, load
 from collector.connection import now_us
 from collector.database.endpoint import (
@@ -31,6 +32,7 @@ from collector.database.migrate import migrate
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError, reports_errors
 from collector.feed import Feed
+from collector.gaps import QUIET_MARGIN_US
 from collector.gate import Gates
 from collector.health import HealthServer
 from collector.instruments import Directory, check_feeds
@@ -47,6 +49,7 @@ log = structlog.get_logger()
 
 SEAL_SECONDS = 0.02
 """How long a row may wait in memory for its batch to fill."""
+ALARM_SECONDS = 0.25
 JOURNAL_TIMEOUT = 10.0
 DRAIN_TIMEOUT = 20.0
 DATABASE_RETRY = 5.0
@@ -85,13 +88,39 @@ class App:
             for feed in self.feeds:
                 self._loop.call_soon_threadsafe(feed.pause, paused)
 
+    def _on_damage(self, since_us: int, until_us: int) -> None:
+        """Rows received in between are lost in the journal; which ones can't be told."""
+
+        def declare() -> None:
+            for feed in self.feeds:
+                gaps = feed.recorder.gaps
+                for stream in sorted(gaps.begun):
+                    gaps.declare(
+                        stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
+                    )
+
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(declare)
+
+    def hurry(self) -> None:
+        """A second request to stop: don't wait for QuestDB, the journal has the rows."""
+        log.warning("stopping at once, what QuestDB lacks waits in the journal")
+        if self._shipper is not None:
+            self._shipper.hurry()
+
+    def unavailable(self) -> str:
+        """Why QuestDB takes no rows, else ""."""
+        if self._shipper is None:
+            return "it has not been reached yet"
+        return self._shipper.unavailable
+
     def health(self) -> dict[str, Any]:
         """What /health answers. Ready: rows are being taken in and can be stored."""
         reasons = [f"feed {feed.name} is not connected" for feed in self.feeds if not feed.connected]
-        if self._shipper is None:
-            reasons.append("QuestDB has not been reached yet; rows wait in the journal")
-        elif self._shipper.unavailable:
-            reasons.append(f"QuestDB takes no rows: {self._shipper.unavailable}")
+        if cause := self.unavailable():
+            reasons.append(f"QuestDB takes no rows, they wait in the journal: {cause}")
+        if self.journal.shedding:
+            reasons.append("the journal is nearly full, rows are given up")
         return {
             "live": True,
             "ready": not reasons,
@@ -109,14 +138,14 @@ class App:
         past = self._store.load("state.json")
         if past is not None:
             try:
-                state.restore(past, self.feeds, now_us())
+                state.restore(past, self.feeds, now_us(), self._store.torn_since)
             except msgspec.DecodeError as error:
                 log.warning(
                     "state.json unreadable: the hole since the last run can't be declared", cause=str(error)
                 )
         database = threading.Thread(target=self._ship, args=(endpoint,), name="database", daemon=True)
         database.start()
-        tasks = [asyncio.create_task(work) for work in (self._seal(), self._sampler.run())]
+        tasks = [asyncio.create_task(work) for work in (self._seal(), self._watch(), self._sampler.run())]
         feeds = [asyncio.create_task(feed.run()) for feed in self.feeds]
         try:
             async with asyncio.timeout(duration):
@@ -163,6 +192,12 @@ class App:
                 raise self.journal.failure
             self.journal.seal()
 
+    async def _watch(self) -> None:
+        alarms = Alarms(self.journal, self.unavailable)
+        while True:
+            await asyncio.sleep(ALARM_SECONDS)
+            alarms.look()
+
     def _ship(self, endpoint: Endpoint | None) -> None:
         """Bring the database up to date, for as long as it takes, then start the shipper."""
         while not self._stopping.is_set():
@@ -179,8 +214,17 @@ class App:
                 endpoint = None
                 self._stopping.wait(DATABASE_RETRY)
             else:
-                sink = QuestDBSink(endpoint.http_url, endpoint.user, endpoint.password)
-                shipper = Shipper(self._config.journal, self._store, sink, self._dead, self.metrics)
+                database = self._config.questdb
+                sink = QuestDBSink(
+                    endpoint.http_url,
+                    endpoint.user,
+                    endpoint.password,
+                    disk=database.watched_disk,
+                    min_free=database.min_free,
+                )
+                shipper = Shipper(
+                    self._config.journal, self._store, sink, self._dead, self.metrics, self._on_damage
+                )
                 shipper.start()
                 self._shipper = shipper
                 self._supervise(sink, shipper)
@@ -245,8 +289,14 @@ def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> No
     async def main() -> None:
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
+
+        def asked_to_stop() -> None:
+            if stop.is_set():
+                app.hurry()
+            stop.set()
+
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, stop.set)
+            loop.add_signal_handler(number, asked_to_stop)
         await app.run(stop, endpoint, duration)
 
     _bound_heap()

@@ -71,17 +71,17 @@ def read_records(file: BinaryIO, offset: int, end: int) -> Iterator[tuple[int, R
         offset = after
 
 
-def whole_length(path: Path) -> int:
-    """Offset after the last intact record: where a torn tail is to be cut."""
+def whole_length(path: Path) -> tuple[int, int]:
+    """Offset after the last intact record, where a torn tail is cut, and that record's `recv_us` (0: there is none)."""
     size = path.stat().st_size
     if size < len(SEGMENT_HEADER):
-        return 0
-    good = len(SEGMENT_HEADER)
+        return 0, 0
+    good, newest = len(SEGMENT_HEADER), 0
     with path.open("rb") as file:
         for after, item in read_records(file, 0, size):
             if isinstance(item, Record):
-                good = after
-    return good
+                good, newest = after, item.recv_us
+    return good, newest
 
 
 def _read_one(file: BinaryIO, offset: int, end: int) -> tuple[Record | None, int]:

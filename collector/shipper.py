@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -34,8 +34,16 @@ class Shipper(threading.Thread):
     """A thread of its own, so that a slow database never slows the sockets."""
 
     def __init__(
-        self, config: JournalConfig, store: JournalStore, sink: Sink, dead: DeadLetters, metrics: Metrics
+        self,
+        config: JournalConfig,
+        store: JournalStore,
+        sink: Sink,
+        dead: DeadLetters,
+        metrics: Metrics,
+        on_damage: Callable[[int, int], None] = lambda since, until: None,
     ) -> None:
+        """`on_damage(since, until)`: rows received between (µs) are lost, for their bytes in the journal are damaged; called
+        from this thread."""
         super().__init__(name="shipper", daemon=True)
         self._config, self._store, self._sink, self._dead, self._metrics = config, store, sink, dead, metrics
         self._stop_at: float | None = None
@@ -43,8 +51,16 @@ class Shipper(threading.Thread):
         self._failed = False
         self._file: BinaryIO | None = None
         self._file_segment = 0
+        self._on_damage = on_damage
+        self._damaged_since: int | None = None
+        """Time of receipt (µs) of the newest row before damage whose end is not yet known."""
+        self._read_recv_us = 0
         self.unavailable = ""
         """Why QuestDB takes nothing just now, else ""."""
+
+    def hurry(self) -> None:
+        """End the drain that `stop` began."""
+        self._stop_at = time.monotonic()
 
     def stop(self, timeout: float) -> bool:
         """Post what the journal holds, for at most `timeout` seconds. True when all of it was acknowledged."""
@@ -85,6 +101,7 @@ class Shipper(threading.Thread):
                 look_at, self._failed = 0.0, False
             if cursor != self._store.cursor:
                 self._acknowledge(cursor)
+            self._tell_damage()
             if started >= trim_at:
                 self._store.trim(
                     self._config.retain, min(self._config.retain_bytes, self._config.max_bytes // 4)
@@ -160,7 +177,13 @@ class Shipper(threading.Thread):
         for after, item in self._records(cursor, end):
             if isinstance(item, Damage):
                 self._quarantine(cursor.segment, item)
+                if self._damaged_since is None:
+                    self._damaged_since = self._read_recv_us
             else:
+                if self._damaged_since is not None:
+                    self._on_damage(self._damaged_since, item.recv_us)
+                    self._damaged_since = None
+                self._read_recv_us = item.recv_us
                 records.append(item)
                 size += len(item.data)
             cursor = Cursor(cursor.segment, after, cursor.server)
@@ -177,6 +200,12 @@ class Shipper(threading.Thread):
             self._file = self._store.path(cursor.segment).open("rb")
             self._file_segment = cursor.segment
         yield from read_records(self._file, cursor.offset, end)
+
+    def _tell_damage(self) -> None:
+        """Damage at the very end of what there is: it lasts until now."""
+        if self._damaged_since is not None and self.drained():
+            self._on_damage(self._damaged_since, time.time_ns() // 1000)
+            self._damaged_since = None
 
     def _quarantine(self, segment: int, damage: Damage) -> None:
         path: Path = self._store.path(segment)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from shutil import disk_usage
 from typing import Protocol
 
 import httpx
@@ -60,7 +62,18 @@ SCHEMA_FAULTS = (
 class QuestDBSink:
     """POST /write. Acknowledged means in the server's write-ahead log."""
 
-    def __init__(self, url: str, user: str = "", password: str = "", timeout: float = 30.0) -> None:
+    def __init__(
+        self,
+        url: str,
+        user: str = "",
+        password: str = "",
+        timeout: float = 30.0,
+        disk: Path | None = None,
+        min_free: int = 0,
+    ) -> None:
+        """`disk`: a folder on the server's disk, if that is this machine's. Less than `min_free` bytes on it is an ailment:
+        a full disk can crash a server that has acknowledged until then."""
+        self._disk, self._min_free = disk, min_free
         self._client = httpx.Client(
             base_url=url,
             auth=(user, password) if user else None,
@@ -89,6 +102,19 @@ class QuestDBSink:
         )
 
     def ailment(self) -> tuple[str, str]:
+        if self._disk is not None:
+            try:
+                free = disk_usage(self._disk).free
+            except OSError as error:
+                return (
+                    f"the disk of {self._disk} can't be looked at: {error.strerror}",
+                    "correct questdb.disk",
+                )
+            if free < self._min_free:
+                return (
+                    f"the disk of {self._disk} has {free >> 20} MiB left (rows would be accepted and could be lost)",
+                    "free space on it, or set questdb.min_free lower",
+                )
         suspended = [str(row[0]) for row in self._query("SELECT name FROM wal_tables() WHERE suspended")]
         if not suspended:
             return "", ""

@@ -46,8 +46,9 @@ def encode(feeds: Sequence[Feed], at_us: int, clean: bool) -> bytes:
     )
 
 
-def restore(data: bytes, feeds: Sequence[Feed], recv_us: int) -> None:
-    """Open a gap for every stream that was recorded before and is configured now. Raises msgspec.DecodeError."""
+def restore(data: bytes, feeds: Sequence[Feed], recv_us: int, torn_since: int | None = None) -> None:
+    """Open a gap for every stream that was recorded before and is configured now. It begins earlier where the journal's tail
+    was torn off after a row received at `torn_since`. Raises msgspec.DecodeError."""
     state = msgspec.json.decode(data, type=State)
     cause = "collector_stopped" if state.clean else "collector_crashed"
     for feed in feeds:
@@ -59,6 +60,8 @@ def restore(data: bytes, feeds: Sequence[Feed], recv_us: int) -> None:
                 if (channel, symbol) in mine:
                     feed.recorder.gaps.broken((channel, symbol), from_ts, old_cause, None, recv_us)
             from_ts = past.newest_push_us - QUIET_MARGIN_US if past.newest_push_us else state.at_us
+            if torn_since:
+                from_ts = min(from_ts, torn_since - QUIET_MARGIN_US)
             for stream in past.streams:
                 if stream in mine:
                     feed.recorder.gaps.broken(stream, from_ts, cause, None, recv_us)

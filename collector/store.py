@@ -56,6 +56,8 @@ class JournalStore:
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             self._sizes[int(path.stem)] = path.stat().st_size
         self._current = max(self._sizes, default=0)
+        self.torn_since: int | None = None
+        """Set when the tail was torn: time of receipt (µs) of the newest row before it; 0: none is known."""
         self._cut_torn_tail()
         self.cursor = self._load_cursor()
 
@@ -66,12 +68,16 @@ class JournalStore:
         if not self._sizes:
             return
         path = self.path(self._current)
-        whole = whole_length(path)
+        whole, newest = whole_length(path)
         if whole < self._sizes[self._current]:
             log.warning(
                 "journal tail was torn, cut", file=path.name, bytes=self._sizes[self._current] - whole
             )
             os.truncate(path, whole)
+            before = [number for number in self._sizes if number < self._current]
+            if not newest and before:  # the segment before was written to until this one began
+                newest = int(self.path(max(before)).stat().st_mtime * 1e6)
+            self.torn_since = newest
             self._sizes[self._current] = whole
 
     def _load_cursor(self) -> Cursor:

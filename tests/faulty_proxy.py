@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -20,6 +21,8 @@ class FaultyProxy:
     def __init__(self, target: str, fault: Callable[[int], Fault]) -> None:
         self.requests = 0
         self.fault = fault
+        self.delay = 0.0
+        """Seconds before each answer to a POST."""
         proxy = self
         lock = threading.Lock()
 
@@ -32,6 +35,7 @@ class FaultyProxy:
                     number = proxy.requests
                     proxy.requests += 1
                 fault = proxy.fault(number)
+                time.sleep(proxy.delay)
                 if isinstance(fault, int):
                     self._answer(fault, b"out of order")
                 elif fault == "reset":

@@ -75,7 +75,9 @@ def _check(data: bytes, records: list[bytes], path: Path, rng: random.Random) ->
         require(record not in body or record in read, f"record {number} is intact and was not read")
     if rng.random() < 0.05:
         path.write_bytes(data)
-        require(whole_length(path) == (last_good if len(data) >= len(SEGMENT_HEADER) else 0), "whole_length")
+        require(
+            whole_length(path)[0] == (last_good if len(data) >= len(SEGMENT_HEADER) else 0), "whole_length"
+        )
     for after, item in items:  # from any boundary the rest is the same
         if isinstance(item, Record) and rng.random() < 0.2:
             rest = [

@@ -1,0 +1,47 @@
+"""A rig for each case, and the report of the long form."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from tests.faults import rig as rigs
+
+OUT = Path("var/faults/faults.md")
+_results: list[tuple[str, str, str, float]] = []
+
+
+@pytest.fixture
+def stack() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+@pytest.fixture
+def rig(tmp_path: Path, stack: ExitStack) -> rigs.Rig:
+    return rigs.Rig(tmp_path, stack)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    report = yield
+    if isinstance(item, pytest.Function) and (report.when == "call" or report.outcome == "skipped"):
+        expected = " ".join((item.function.__doc__ or "").split())
+        _results.append((item.name, expected, report.outcome, report.duration))
+    return report
+
+
+def pytest_sessionfinish() -> None:
+    if not rigs.LONG or not _results:
+        return
+    OUT.parent.mkdir(parents=True, exist_ok=True)
+    lines = ["| Case | Expected | Result | Sent | Missing, all declared | s |", "|---|---|---|---|---|---|"]
+    for name, expected, outcome, duration in _results:
+        totals = rigs.REPORT.get(name, {})
+        sent, missing = (f"{totals[key]:,}" if key in totals else "" for key in ("sent", "missing"))
+        case = name.removeprefix("test_").replace("_", " ")
+        lines.append(f"| {case} | {expected} | {outcome} | {sent} | {missing} | {duration:.0f} |")
+    OUT.write_text("\n".join(lines) + "\n", encoding="utf-8")
