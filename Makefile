@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench soak clean
+.PHONY: help setup demo test lint bench soak faults clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,10 @@ bench: setup  ## the figures: prints them and writes bench.json
 
 soak: setup  ## memory over time under load and outages: ARGS="--duration 20m --rate 10000 --kill-every 3m"
 	@$(BIN)/python -m tests.soak $(ARGS)
+
+faults: setup  ## every fault in its long form, a million fuzzed messages; writes var/faults/faults.md
+	@EVENKEEL_FAULTS_LONG=1 EVENKEEL_HYPOTHESIS_EXAMPLES=500 $(BIN)/pytest tests/faults tests/collector/test_journal_model.py -v $(ARGS)
+	@$(BIN)/python -m tests.fuzz --messages 1000000
 
 clean:  ## the environment and everything recorded here
 	rm -rf .venv var build dist

@@ -200,6 +200,11 @@ class Connection:
         )
         recorder.closed(self.number)
 
+    @property
+    def held(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        return self._socket.held if self._socket is not None else 0
+
     def pause(self, paused: bool) -> None:
         """Stop or go on reading the socket; the kernel's buffers and the venue hold what comes meanwhile."""
         self._paused = paused

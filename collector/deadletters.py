@@ -11,12 +11,11 @@ from pathlib import Path
 import msgspec
 import structlog
 
+from collector import bounds
 from collector.metrics import Metrics
 
 log = structlog.get_logger()
 
-MAX_FILE_BYTES = 64 << 20
-"""A file that has reached this is renamed to `.old`, replacing the one before."""
 MAX_PAYLOAD = 256 << 10
 """Longer payloads are cut, and say so."""
 
@@ -38,6 +37,10 @@ class DeadLetters:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._folder, self._metrics = folder, metrics
         self._lock = threading.Lock()
+        metrics.fills[bounds.DEAD_LETTER_FILE.name] = self._largest
+
+    def _largest(self) -> int:
+        return max((path.stat().st_size for path in self._folder.glob("*.jsonl")), default=0)
 
     def add(self, kind: str, source: str, reason: str, payload: bytes) -> None:
         """`kind` names the file: "messages" (frames as received) or "rows" (line protocol)."""
@@ -49,7 +52,7 @@ class DeadLetters:
         with self._lock:
             self._metrics.dead_letters += 1
             try:
-                if path.exists() and path.stat().st_size > MAX_FILE_BYTES:
+                if path.exists() and path.stat().st_size > bounds.DEAD_LETTER_FILE.limit:
                     path.replace(path.with_suffix(".jsonl.old"))
                 descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
                 with os.fdopen(descriptor, "ab") as file:

@@ -60,6 +60,11 @@ class RowEncoder:
     def __len__(self) -> int:
         return len(self._ends)
 
+    @property
+    def size(self) -> int:
+        """bytes"""
+        return len(self._buffer)
+
     def take(self) -> Batch:
         """The rows collected; the encoder is empty afterwards."""
         data, ends = bytes(self._buffer), self._ends

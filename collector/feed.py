@@ -140,6 +140,11 @@ class Feed:
             connection.pause(paused)
 
     @property
+    def held(self) -> int:
+        """Bytes of messages that are not whole yet, of the fullest connection."""
+        return max((connection.held for connection in list(self._live)), default=0)
+
+    @property
     def connected(self) -> bool:
         return bool(self._live)
 

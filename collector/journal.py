@@ -19,6 +19,7 @@ from typing import TypeAlias
 
 import structlog
 
+from collector import bounds
 from collector.config import JournalConfig
 from collector.encode import RowEncoder
 from collector.metrics import Metrics
@@ -28,9 +29,8 @@ from collector.store import JournalStore
 
 log = structlog.get_logger()
 
-BATCH_BYTES = 256 << 10
-MAX_QUEUED = 32 << 20
-"""Bytes waiting for the writer above which reading stops; it goes on below half of it."""
+BATCH_BYTES = bounds.BATCH.limit
+MAX_QUEUED = bounds.JOURNAL_QUEUE.limit
 SHED_ORDER: tuple[tuple[float, frozenset[type]], ...] = (
     (0.98, frozenset({BookSnapshot, Ticker, Trade, Liquidation})),
     (0.90, frozenset({BookSnapshot, Ticker})),
@@ -76,6 +76,8 @@ class Journal:
         self.failure: Exception | None = None
         """What ended the writer, should anything: the process must end too, and declare the hole at its next start."""
         self._writer = threading.Thread(target=self._run_writer, name="journal", daemon=True)
+        metrics.fills[bounds.BATCH.name] = lambda: self._encoder.size
+        metrics.fills[bounds.JOURNAL_QUEUE.name] = lambda: self._queued
         metrics.gauges["journal_queue_bytes"] = (
             "Bytes waiting for the journal's writer",
             lambda: self._queued,

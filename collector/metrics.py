@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from collector import bounds
+
 
 @dataclass(slots=True)
 class Metrics:
@@ -32,7 +34,9 @@ class Metrics:
     shipped_recv_us: int = 0
     """Time of receipt of the newest row that QuestDB has acknowledged."""
     gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
-    """Name → (help, reader): the fill of every bounded buffer among them."""
+    """Name → (help, reader)."""
+    fills: dict[str, Callable[[], float]] = field(default_factory=dict)
+    """Name of a bound → how full its buffer is (bytes)."""
 
 
 class MetricsCollector(Collector):
@@ -64,5 +68,11 @@ class MetricsCollector(Collector):
             for table, value in list(by_table.items()):
                 family.add_metric([table], value)
             yield family
+        limit = GaugeMetricFamily("evenkeel_buffer_limit_bytes", "Bound of a buffer", labels=["buffer"])
+        fill = GaugeMetricFamily("evenkeel_buffer_bytes", "Fill of a buffer", labels=["buffer"])
+        for bound in bounds.BOUNDS:
+            limit.add_metric([bound.name], bound.limit)
+            fill.add_metric([bound.name], self._metrics.fills.get(bound.name, lambda: 0.0)())
+        yield from (limit, fill)
         for name, (text, read) in self._metrics.gauges.items():
             yield GaugeMetricFamily(f"evenkeel_{name}", text, value=read())

@@ -7,7 +7,7 @@ import asyncio
 import httpx
 import structlog
 
-from collector import __version__
+from collector import __version__, bounds
 from collector.backoff import backoff
 from collector.exchanges.base import Request
 from collector.gate import Gate
@@ -16,8 +16,7 @@ log = structlog.get_logger()
 
 TIMEOUT = 10.0
 RETRY_FIRST, RETRY_CAP = 0.5, 60.0
-MAX_BODY = 32 << 20
-"""Bytes; a larger answer is refused while it is read."""
+MAX_BODY = bounds.REST_ANSWER.limit
 
 
 class RequestRefusedError(Exception):
@@ -30,6 +29,8 @@ class Rest:
     def __init__(self, base_url: str, gate: Gate) -> None:
         self.base_url, self._gate = base_url, gate
         self._client: httpx.AsyncClient | None = None
+        self.largest_answer = 0
+        """bytes"""
 
     async def fetch(self, request: Request) -> bytes:
         """The body. Tries again for ever, except when the request itself is at fault: raises RequestRefusedError."""
@@ -61,6 +62,7 @@ class Rest:
             body = bytearray()
             async for piece in response.aiter_bytes():
                 body += piece
+                self.largest_answer = max(self.largest_answer, len(body))
                 if len(body) > MAX_BODY:
                     raise RequestRefusedError(f"{request.path}: the answer is larger than {MAX_BODY} bytes")
             return bytes(body)

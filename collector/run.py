@@ -17,7 +17,7 @@ import click
 import msgspec
 import structlog
 
-from collector import logs, state
+from collector import bounds, logs, state
 from collector.alarms import Alarms
 from collector.config import Config, ConfigError, Duration, load
 from collector.connection import now_us
@@ -72,6 +72,10 @@ class App:
             for venue in self._venues
             for streams in venue.plan
         ]
+        self.metrics.fills[bounds.MESSAGE.name] = lambda: max((feed.held for feed in self.feeds), default=0)
+        self.metrics.fills[bounds.REST_ANSWER.name] = lambda: max(
+            (venue.rest.largest_answer for venue in self._venues), default=0
+        )
         self._sampler = Sampler(self.journal, store, self.metrics)
         self._shipper: Shipper | None = None
         self._stopping = threading.Event()

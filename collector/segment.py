@@ -19,12 +19,13 @@ from typing import BinaryIO
 import msgspec
 from crc32c import crc32c
 
+from collector import bounds
+
 SEGMENT_HEADER = struct.pack("<8sII", b"EVENKEEL", 1, 0)
 MAGIC = b"\xe5KJ\x01"
 _HEADER = struct.Struct("<4sIIIQ")
 _SUMMED = struct.Struct("<IIQ")
-MAX_RECORD = 16 << 20
-"""A length beyond this is damage, not a record."""
+MAX_RECORD = bounds.RECORD.limit
 
 
 class Record(msgspec.Struct, frozen=True, gc=False):

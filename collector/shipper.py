@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 import structlog
 
+from collector import bounds
 from collector.backoff import backoff
 from collector.config import JournalConfig
 from collector.deadletters import DeadLetters
@@ -20,8 +21,7 @@ from collector.store import Cursor, JournalStore
 
 log = structlog.get_logger()
 
-POST_BYTES = 2 << 20
-"""A post holds at most this, and at least one record."""
+POST_BYTES = bounds.POST.limit
 POST_INTERVAL = 0.1
 """Seconds between posts while there is less than a full one to send."""
 RETRY_FIRST, RETRY_CAP = 0.1, 10.0
@@ -55,6 +55,10 @@ class Shipper(threading.Thread):
         self._damaged_since: int | None = None
         """Time of receipt (µs) of the newest row before damage whose end is not yet known."""
         self._read_recv_us = 0
+        self._read_bytes = 0
+        metrics.fills[bounds.POST.name] = lambda: self._read_bytes
+        metrics.fills[bounds.RECORD.name] = lambda: self._largest_record
+        self._largest_record = 0
         self.unavailable = ""
         """Why QuestDB takes nothing just now, else ""."""
 
@@ -186,9 +190,11 @@ class Shipper(threading.Thread):
                 self._read_recv_us = item.recv_us
                 records.append(item)
                 size += len(item.data)
+                self._largest_record = max(self._largest_record, len(item.data))
             cursor = Cursor(cursor.segment, after, cursor.server)
             if size >= POST_BYTES:
                 break
+        self._read_bytes = size
         return records, cursor
 
     def _records(self, cursor: Cursor, end: int) -> Iterator[tuple[int, Record | Damage]]:

@@ -14,10 +14,9 @@ from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
 
-from collector import __version__
+from collector import __version__, bounds
 
-MAX_MESSAGE = 16 << 20
-"""Bytes; a larger message, decompressed, closes the connection."""
+MAX_MESSAGE = bounds.MESSAGE.limit
 FINAL_TEXT = 0x81
 """First byte of a frame: FIN, no extension, opcode text (RFC 6455, section 5.2)."""
 OPEN_TIMEOUT = 10.0
@@ -66,6 +65,11 @@ class FeedConnection(ClientConnection):
                 super().data_received(data[position:stop])
             position = stop
         self._rest = data[position:]
+
+    @property
+    def held(self) -> int:
+        """Bytes of a message that is not whole yet."""
+        return len(self._rest)
 
 
 async def open_connection(url: str, on_message: Callable[[bytes], None]) -> FeedConnection:

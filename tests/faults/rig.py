@@ -11,6 +11,8 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
+import httpx
+
 from collector.config import QuestDBConfig, RetentionConfig
 from collector.database import managed
 from collector.database.endpoint import Endpoint
@@ -126,16 +128,23 @@ class Rig:
     def settle(self, what: float = 2.0) -> None:
         time.sleep(what)
 
-    def recorded(self, sql: str = "SELECT count() FROM trades") -> int:
-        return int(query(self.endpoint, sql)[0][0] or 0)
+    def wait_recording(self, messages: int = 500) -> None:
+        """Until the collector that was started last has taken in so many messages, and written its state."""
+        wait_until(lambda: self.health().get("messages", 0) > messages, 60, "the first messages")
+        time.sleep(1)
 
-    def wait_recording(self) -> None:
-        wait_until(lambda: self.recorded() > 50, what="the first rows")
+    def health(self) -> dict[str, Any]:
+        try:
+            answer: dict[str, Any] = httpx.get(f"http://127.0.0.1:{self.port}/health", timeout=2).json()
+        except (httpx.HTTPError, ValueError):
+            return {}
+        return answer
 
     def stop(self) -> None:
-        """SIGTERM, which must end well; then the exchange ends, so that the ledger is whole."""
-        assert self.collector.end(signal.SIGTERM) == 0, self.log.read_text()[-3000:]
+        """The exchange ends, so that nothing more is sent; then the collector, which must end well."""
         self.exchange.end()
+        time.sleep(1)
+        assert self.collector.end(signal.SIGTERM) == 0, self.log.read_text()[-3000:]
 
     def verify(self) -> dict[str, int]:
         """What was sent against what is stored. Nothing may be missing undeclared."""

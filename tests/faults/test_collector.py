@@ -19,10 +19,11 @@ def test_killed_in_a_loop(rig: Rig, database: Endpoint) -> None:
     rig.configure()
     for _ in range(10 if LONG else 2):
         rig.record()
-        time.sleep(seconds(2, 5))
+        rig.wait_recording()
+        time.sleep(seconds(0, 5))
         assert rig.collector.end(signal.SIGKILL) == -signal.SIGKILL
     rig.record()
-    rig.settle(3)
+    rig.wait_recording()
     rig.stop()
     assert rig.verify()["missing"] > 0
     assert rig.causes()["collector_crashed"] >= 12
@@ -35,14 +36,15 @@ def test_stopped(rig: Rig, database: Endpoint, server: str) -> None:
     rig.simulate()
     rig.configure()
     rig.record()
-    time.sleep(seconds(3, 10))
+    rig.wait_recording()
+    time.sleep(seconds(0, 10))
     if server == "down":
         proxy.fault = lambda number: 503
         time.sleep(1)
     assert rig.collector.end(signal.SIGTERM) == 0
     proxy.fault = lambda number: None
     rig.record()
-    rig.settle(3)
+    rig.wait_recording()
     rig.stop()
     rig.verify()
     assert rig.causes()["collector_stopped"] >= 12
@@ -63,7 +65,7 @@ def test_second_sigterm(rig: Rig, database: Endpoint) -> None:
     assert "stopping at once" in rig.log.read_text()
     proxy.delay = 0.0
     rig.record()
-    rig.settle(3)
+    rig.wait_recording()
     rig.stop()
     rig.verify()
 

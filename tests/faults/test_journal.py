@@ -53,7 +53,7 @@ def test_disk_of_the_journal_is_full(rig: Rig, database: Endpoint, tmp_path: Pat
     first = query(
         database, "SELECT channel::string, min(ts) at FROM gaps WHERE cause = 'journal_quota' ORDER BY at"
     )
-    assert [channel for channel, _ in first][0] == "orderbook"
+    assert next(channel for channel, _ in first) == "orderbook"
     assert {channel for channel, _ in first} >= {"orderbook", "tickers", "trades"}
     states = query(database, "SELECT DISTINCT state::string FROM alerts WHERE rule = 'journal_quota'")
     assert sorted(states) == [("firing",), ("resolved",)]
@@ -69,7 +69,7 @@ def test_torn_tail(rig: Rig, database: Endpoint) -> None:
     assert rig.http is not None
     rig.http.fault = lambda number: None
     rig.record()
-    rig.settle(4)
+    rig.wait_recording()
     rig.stop()
     totals = rig.verify()
     assert totals["missing"] > 0
