@@ -101,3 +101,13 @@ def test_no_path_of_a_machine_and_no_registry_in_tracked_files() -> None:
     for name in filter(None, listed.stdout.split("\0")):
         text = (ROOT / name).read_text(errors="replace")
         assert not registry.search(text), name
+
+
+def test_every_case_that_the_promise_names_exists() -> None:
+    named = set(re.findall(r"`(test_\w+)`", (ROOT / "docs/promise.md").read_text()))
+    cases = {
+        name
+        for path in (ROOT / "tests/faults").glob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
+    }
+    assert named == cases

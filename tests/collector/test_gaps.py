@@ -70,3 +70,59 @@ def test_break_during_a_gap_keeps_the_first_cause_and_start() -> None:
         (NOW, NOW + 2 * S, "sequence_gap", 3),
     ]
     assert rows[1].repaired is False
+
+
+def test_stream_that_another_connection_carries_has_no_hole() -> None:
+    gaps, rows = tracker()
+    for source in (1, 2):
+        gaps.subscribed(TRADES, NOW, source)
+        gaps.received(NOW, NOW, source)
+    gaps.disconnected([TRADES], "disconnected", lambda s: NOW + 8 * S, NOW + 8 * S, NOW + 9 * S, 1)
+    assert rows == []
+    gaps.disconnected([TRADES], "disconnected", lambda s: NOW + 12 * S, NOW + 12 * S, NOW + 13 * S, 2)
+    assert [(g.from_ts, g.to_ts) for g in rows] == [(NOW + 12 * S, None)]
+
+
+def test_second_connection_that_came_too_late_leaves_a_hole_of_known_bounds() -> None:
+    gaps, rows = tracker()
+    gaps.subscribed(TRADES, NOW, 1)
+    gaps.received(NOW, NOW, 1)
+    gaps.subscribed(TRADES, NOW + 30 * S, 2)
+    gaps.received(NOW + 31 * S, NOW + 31 * S, 2)
+    # The first had been dead since the eighth second, which was noticed in the fortieth.
+    gaps.disconnected([TRADES], "disconnected", lambda s: NOW + 8 * S, NOW + 8 * S, NOW + 40 * S, 1)
+    assert [(g.from_ts, g.to_ts) for g in rows] == [(NOW + 8 * S, NOW + 31 * S)]
+    assert gaps.open == {}
+
+
+def test_connection_that_is_replaced_in_good_order_leaves_none() -> None:
+    gaps, rows = tracker()
+    gaps.subscribed(TRADES, NOW, 1)
+    gaps.received(NOW, NOW, 1)
+    assert not gaps.covers(2, 1)
+    gaps.subscribed(TRADES, NOW + 30 * S, 2)
+    gaps.received(NOW + 31 * S, NOW + 31 * S, 2)
+    assert gaps.covers(2, 1)
+    gaps.left(1)
+    gaps.disconnected([TRADES], "disconnected", lambda s: NOW + 8 * S, NOW + 32 * S, NOW + 32 * S, 1)
+    assert rows == []
+
+
+def test_resync_does_not_end_what_is_given_up_for_want_of_room() -> None:
+    gaps, rows = tracker()
+    gaps.resynced(BOOK, NOW, NOW)
+    gaps.shed(BOOK, NOW + S, "journal_quota", NOW + S)
+    gaps.broken(BOOK, NOW + 2 * S, "sequence_gap", 1, NOW + 2 * S)
+    gaps.resynced(BOOK, NOW + 3 * S, NOW + 3 * S)
+    gaps.kept(BOOK, NOW + 9 * S, NOW + 9 * S)
+    assert [(g.from_ts, g.to_ts, g.cause) for g in rows if g.to_ts] == [
+        (NOW + 2 * S, NOW + 3 * S, "sequence_gap"),
+        (NOW + S, NOW + 9 * S, "journal_quota"),
+    ]
+
+
+def test_two_holes_that_begin_together_have_keys_of_their_own() -> None:
+    gaps, rows = tracker()
+    gaps.shed(BOOK, NOW, "journal_quota", NOW)
+    gaps.broken(BOOK, NOW, "sequence_gap", 1, NOW)
+    assert len({g.from_ts for g in rows}) == 2
