@@ -77,7 +77,11 @@ class WireProxy:
                     client.sendall(head.encode())
                 client.close()
                 continue
-            server = socket.create_connection(self._target)
+            try:
+                server = socket.create_connection(self._target)
+            except OSError:  # the exchange has ended
+                client.close()
+                continue
             self._open += [client, server]
             live = [True]
             threading.Thread(target=self._from_client, args=(client, server, live), daemon=True).start()
