@@ -31,7 +31,7 @@ from tests.bench.scratch import LeftOutError
 
 PARTS = ("floor", "collector", "analyzer", "cryptofeed", "outage", "latency", "transport", "catch_up")
 GOALS = {
-    "collector": {"messages_per_cpu_second": "≥ 120,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
+    "collector": {"messages_per_cpu_second": "≥ 160,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
     "analyzer": {"median_s": "< 2"},
     "cryptofeed": {"ratio": "≥ 6"},
     "outage": {"ours_lost": "0"},

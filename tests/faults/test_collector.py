@@ -17,7 +17,7 @@ def test_killed_in_a_loop(rig: Rig, database: Endpoint) -> None:
     rig.behind_proxy(database)
     rig.simulate()
     rig.configure()
-    for _ in range(10 if LONG else 2):
+    for _ in range(6 if LONG else 2):
         rig.record()
         rig.wait_recording()
         time.sleep(seconds(0, 5))

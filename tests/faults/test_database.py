@@ -50,7 +50,7 @@ def test_server_down_for_longer_than_every_retry_limit(rig: Rig, database: Endpo
     rig.simulate()
     rig.configure()
     rig.record()
-    time.sleep(seconds(14, 400))
+    time.sleep(seconds(14, 150))
     proxy.fault = lambda number: None
     rig.wait_recording()
     finish(rig)

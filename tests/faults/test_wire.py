@@ -6,11 +6,9 @@ import json
 import time
 import zlib
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from collector.config import JournalConfig
 from collector.database.endpoint import Endpoint
 from collector.encode import RowEncoder
 from collector.rows import Trade
@@ -38,7 +36,7 @@ def recording(rig: Rig, database: Endpoint) -> Rig:
 
 def finish(rig: Rig) -> dict[str, int]:
     rig.wire.mutate = lambda payload: [payload]
-    rig.settle(3)
+    rig.settle(seconds(1.5, 3))
     rig.stop()
     return rig.verify()
 
@@ -80,31 +78,40 @@ def test_silent_channel(recording: Rig) -> None:
     assert recording.causes() == {"silent": 1, "disconnected": 12}
 
 
+GARBAGE = [
+    b'{"topic":',
+    b"\xff\xfe garbage",
+    b'{%s,"type":"delta","ts":"yesterday","data":[]}',
+    b'{%s,"type":"delta","ts":1e400,"data":{"b":[],"a":[],"u":1}}',
+    b'{%s,"type":"delta","ts":1760000000000,"data":{"b":[["NaN","1"]],"a":[["inf","x"]],"u":2}}',
+    b'{%s,"type":"delta","ts":1760000000000,"data":[{"T":1,"S":"Buy","v":"1e999","p":"NaN","i":"x"}]}',
+    b'{%s,"type":"delta","ts":18446744073709551616,"data":{"b":[],"a":[],"u":18446744073709551617}}',
+    b"[" * 100_000,
+]
+
+
 @pytest.mark.parametrize("where", [TRADES, BOOK], ids=["trades", "book"])
-@pytest.mark.parametrize(
-    "text",
-    [
-        b'{"topic":',
-        b"\xff\xfe garbage",
-        b'{%s,"type":"delta","ts":"yesterday","data":[]}',
-        b'{%s,"type":"delta","ts":1e400,"data":{"b":[],"a":[],"u":1}}',
-        b'{%s,"type":"delta","ts":1760000000000,"data":{"b":[["NaN","1"]],"a":[["inf","x"]],"u":2}}',
-        b'{%s,"type":"delta","ts":1760000000000,"data":[{"T":1,"S":"Buy","v":"1e999","p":"NaN","i":"x"}]}',
-        b'{%s,"type":"delta","ts":18446744073709551616,"data":{"b":[],"a":[],"u":18446744073709551617}}',
-        b"[" * 100_000,
-    ],
-    ids=["torn", "not-utf8", "wrong-type", "1e400", "nan", "nan-trade", "past-2^64", "deep"],
-)
-def test_messages_that_mean_nothing(recording: Rig, where: bytes, text: bytes) -> None:
+def test_messages_that_mean_nothing(recording: Rig, where: bytes) -> None:
     """Malformed JSON, wrong types, NaN, 1e400, integers beyond 64 bits: no crash, no row of it, each kept and declared."""
-    garbage = text.replace(b"%s", where)
-    recording.wire.mutate = once(lambda payload: [garbage, payload], where)
+    left = [text.replace(b"%s", where) for text in GARBAGE]
+    seen = [0]
+
+    def inject(payload: bytes) -> list[bytes]:
+        if where in payload:
+            seen[0] += 1
+            if left and seen[0] % 10 == 0:
+                return [left.pop(), payload]
+        return [payload]
+
+    recording.wire.mutate = inject
     letters = recording.journal / "dead-letters/messages.jsonl"
-    wait_until(letters.exists, what="the dead letter")
+    wait_until(
+        lambda: letters.exists() and len(letters.read_text().splitlines()) == len(GARBAGE),
+        what="the dead letters",
+    )
     totals = finish(recording)
     assert totals["unexpected"] == 0
-    assert len(letters.read_text().splitlines()) == 1
-    assert recording.causes().keys() & {"malformed_message", "unreadable_message"}
+    assert recording.causes().keys() >= {"malformed_message", "unreadable_message"}
     assert recording.events()["connected"] == 1
 
 
@@ -281,17 +288,16 @@ def test_disconnects_at_random_moments(recording: Rig) -> None:
     assert finish(recording)["missing"] > 0
 
 
-@pytest.mark.parametrize(
-    "symbol", ["'; DROP TABLE trades; --", "a,b=c d", "../../etc/passwd", "line\\nbreak", '"q"', "日本"]
-)
-def test_symbols_that_are_commands(database: Endpoint, tmp_path: Path, symbol: str) -> None:
+def test_symbols_that_are_commands(database: Endpoint) -> None:
     """They are data: stored and read back as they are, as symbol and as trade id."""
-    assert JournalConfig(path=str(tmp_path))
+    symbols = ["'; DROP TABLE trades; --", "a,b=c d", "../../etc/passwd", "line\nbreak", '"q"', "日本"]
     encoder = RowEncoder()
     now = time.time_ns() // 1000
-    encoder.add(Trade(now, now, "bybit", "linear", symbol, "buy", 1.0, 2.0, symbol))
+    for symbol in symbols:
+        encoder.add(Trade(now, now, "bybit", "linear", symbol, "buy", 1.0, 2.0, symbol))
     sink = QuestDBSink(database.http_url)
     sink.post([encoder.take()[0]])
     sink.close()
-    wait_rows(database, "trades", 1)
-    assert query(database, "SELECT symbol::string, trade_id::string FROM trades") == [(symbol, symbol)]
+    wait_rows(database, "trades", len(symbols))
+    stored = query(database, "SELECT symbol::string, trade_id::string FROM trades")
+    assert sorted(stored) == sorted((symbol, symbol) for symbol in symbols)
