@@ -13,6 +13,7 @@ from typing import Any, cast
 from urllib.parse import urlsplit
 
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.protocol import State
 
 from collector import __version__, bounds
 
@@ -63,6 +64,10 @@ class FeedConnection(ClientConnection):
                 on_message(data[start:stop])
             else:
                 super().data_received(data[position:stop])
+                if self.protocol.state is not State.OPEN or self.protocol.parser_exc is not None:
+                    # A frame that ends the connection, or breaks the protocol: what follows it is not heard.
+                    self._shortcut, self._rest = False, b""
+                    return
             position = stop
         self._rest = data[position:]
 
