@@ -30,7 +30,6 @@ from collector.exchanges.base import (
     Stream,
     Subscribed,
 )
-from collector.exchanges.bybit_rest import BybitHistory
 from collector.exchanges.bybit_topics import TOPICS
 from collector.exchanges.topic import Topic
 
@@ -147,9 +146,6 @@ class BybitDecoder:
             topics[0].waiting_since = 0
             out.append(Rejected(topics[0].channel, topics[0].symbol, message.ret_msg[:200]))
 
-    def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
-        return ()  # nothing is asked of REST while streaming
-
     def flush(self, recv_us: int) -> Sequence[Item]:
         out: list[Item] = []
         for book in self._books:
@@ -233,12 +229,3 @@ class Bybit:
 
     def instruments(self, market: str, body: bytes) -> tuple[list[Instrument], str]:
         return bybit_rest.instruments(market, body)
-
-    def turnover_request(self, market: str) -> Request:
-        return Request(f"/v5/market/tickers?category={market}")
-
-    def turnover(self, market: str, body: bytes) -> dict[str, float]:
-        return bybit_rest.turnover(body)
-
-    def history(self, market: str) -> BybitHistory:
-        return BybitHistory(market)
