@@ -56,6 +56,7 @@ class Connection:
         self._to_send = asyncio.Event()
         self._paused = False
         self._retired = ""
+        self._over = False
 
     async def open(self, paused: bool) -> None:
         """Raises OSError, TimeoutError or a websockets exception."""
@@ -95,14 +96,13 @@ class Connection:
         clock = time.time() - time.monotonic()
         while not reader.done():
             await asyncio.wait((reader,), timeout=TICK)
-            recv_us = now_us()
-            self._flush(recv_us)
-            now = time.monotonic()
+            recv_us, now = now_us(), time.monotonic()
             if self._retired:
                 return self._retired
             if abs(jump := recv_us / 1e6 - now - clock) > CLOCK_JUMP:
                 # Every wait that counts from a time of receipt would be wrong: begin anew, and declare the moment.
                 return f"the clock of this machine was set by {jump:+.1f} s"
+            self._flush(recv_us)
             if now >= ping_due:
                 ping_due = now + self._venue.exchange.ping_interval
                 if ping := self._venue.exchange.ping():
@@ -143,6 +143,8 @@ class Connection:
             return f"{type(error).__name__}: {error}"
 
     def _on_message(self, raw: bytes) -> None:
+        if self._over:
+            return  # its end is declared: what still comes must not seem to close the hole
         recv_us = time.time_ns() // 1000
         self._metrics.messages += 1
         self.last_message = time.monotonic()
@@ -171,6 +173,7 @@ class Connection:
 
     def _ended(self, reason: str) -> None:
         """Let out what is held, and declare what follows as missing, unless another connection has it."""
+        self._over = True
         recv_us = now_us()
         recorder, decoder = self._recorder, self.decoder
         recorder.take(decoder.drain(), recv_us, source=self.number)

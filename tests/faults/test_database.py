@@ -52,7 +52,7 @@ def test_server_down_for_longer_than_every_retry_limit(rig: Rig, database: Endpo
     rig.record()
     time.sleep(seconds(14, 150))
     proxy.fault = lambda number: None
-    rig.wait_recording()
+    wait_until(lambda: "alert resolved" in rig.log.read_text(), what="the end of the alert")
     finish(rig)
     alerts = query(database, "SELECT rule::string, state::string FROM alerts ORDER BY ts")
     assert alerts == [("questdb_unavailable", "firing"), ("questdb_unavailable", "resolved")]

@@ -22,7 +22,7 @@ def _offset() -> int:
 
 
 def _resolve(*args: Any, **kwargs: Any) -> Any:
-    if (_folder / "no_dns").exists():
+    if args[0] in ("localhost", b"localhost") and (_folder / "no_dns").exists():
         with (_folder / "asked").open("a") as asked:
             asked.write("x")
         raise socket.gaierror(socket.EAI_AGAIN, "Temporary failure in name resolution")
