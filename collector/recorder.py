@@ -188,7 +188,10 @@ class Recorder:
             remedy="correct the feed's symbols; the others go on",
         )
         self.event("rejected", self._recv_us, item.channel, item.symbol, item.reason)
-        self.gaps.broken(stream, self._recv_us, "rejected", None, self._recv_us, self._source)
+        # What was recorded before may have ended long before the refusal tells.
+        source = self._sources.get(self._source)
+        since = (source.last_ts(stream) if source else 0) or self._recv_us
+        self.gaps.broken(stream, since, "rejected", None, self._recv_us, self._source)
 
     def _broken(self, item: Broken) -> None:
         log.warning(
