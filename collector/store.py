@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import fcntl
 import os
 import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import BinaryIO
 
 import msgspec
 import structlog
@@ -52,7 +53,8 @@ class JournalStore:
         self.grown = threading.Condition()
         """Notified when there is more to read."""
         self._sizes: dict[int, int] = {}
-        self._file: BinaryIO | None = None
+        self._file: int | None = None
+        """Descriptor of the current segment; None until this process has begun one."""
         for path in sorted(folder.glob(f"*{SUFFIX}")):
             self._sizes[int(path.stem)] = path.stat().st_size
         self._current = max(self._sizes, default=0)
@@ -92,13 +94,21 @@ class JournalStore:
         return max(cursor, first, key=lambda c: (c.segment, c.offset))
 
     def begin_segment(self, header: bytes) -> None:
-        """Close the current segment and open the next."""
-        if self._file is not None:
-            self._file.close()
+        """Close the current segment and open the next. Raises OSError, and then all is as it was."""
         number = max(self._current, self.cursor.segment) + 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND
-        self._file = os.fdopen(os.open(self.path(number), flags, 0o600), "wb", buffering=0)
-        self._file.write(header)
+        path = self.path(number)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        try:
+            _write(file, header, 0)
+            _sync_folder(self.folder)  # else a power cut may take the whole file, however often it was synced
+            if self._file is not None:
+                os.ftruncate(self._file, self._sizes[self._current])  # if a failed write could not be undone
+        except OSError:
+            os.close(file)
+            path.unlink(missing_ok=True)
+            raise
+        self._close_file()
+        self._file = file
         with self.grown:
             self._sizes[number] = len(header)
             self._current = number
@@ -109,20 +119,14 @@ class JournalStore:
         assert self._file is not None
         record = b"".join(pieces)
         size = self._sizes[self._current]
-        try:
-            written = self._file.write(record)
-            if written != len(record):
-                raise OSError(28, "short write")
-        except OSError:
-            os.ftruncate(self._file.fileno(), size)
-            raise
+        _write(self._file, record, size)
         with self.grown:
             self._sizes[self._current] = size + len(record)
             self.grown.notify_all()
 
     def sync(self) -> None:
         assert self._file is not None
-        os.fsync(self._file.fileno())
+        os.fsync(self._file)
 
     def size(self) -> int:
         """Bytes of the current segment."""
@@ -180,6 +184,30 @@ class JournalStore:
             return None
 
     def close(self) -> None:
-        if self._file is not None:
-            self._file.close()
+        self._close_file()
         self._lock_file.close()
+
+    def _close_file(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+
+def _write(file: int, data: bytes, offset: int) -> None:
+    """Write all of `data` at `offset`, which is the file's end. Raises OSError, and then the end is where it was; should the
+    disk not even allow that, the next write goes over what is left."""
+    try:
+        if os.pwrite(file, data, offset) < len(data):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, offset)
+        raise
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -9,7 +9,6 @@ import tempfile
 from array import array
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, BinaryIO
 
 import pytest
 from hypothesis import settings
@@ -24,6 +23,7 @@ from collector.segment import SEGMENT_HEADER, Record, encode_record, read_record
 from collector.shipper import Shipper
 from collector.sink import RefusedError, UnavailableError
 from collector.store import JournalStore
+from tests.collector.test_store import takes
 
 EXAMPLES = int(os.environ.get("EVENKEEL_HYPOTHESIS_EXAMPLES", "50"))
 BAD = b"bad"
@@ -60,20 +60,6 @@ class ModelServer:
     @property
     def stored(self) -> set[bytes]:
         return {row for rows in self.posts for row in rows}
-
-
-class HalfWriting:
-    """A file on a disk that takes a part of the next write and no more."""
-
-    def __init__(self, file: BinaryIO, part: int) -> None:
-        self._file, self._part = file, part
-
-    def write(self, data: bytes) -> int:
-        self._file.write(data[: self._part])
-        raise OSError(28, "No space left on device")
-
-    def fileno(self) -> int:
-        return self._file.fileno()
 
 
 class JournalModel(RuleBasedStateMachine):
@@ -116,11 +102,9 @@ class JournalModel(RuleBasedStateMachine):
             ends.append(size)
         record = encode_record(b"".join(rows), ends, first + 1)
         if short is not None:
-            whole: Any = self.store._file
-            self.store._file = HalfWriting(whole, short)  # type: ignore[assignment]
-            with pytest.raises(OSError):
+            with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError):
+                patch.setattr(os, "pwrite", takes(short))
                 self.store.append(record)
-            self.store._file = whole
         self.store.append(record)
         self.appended += [row.strip() for row in rows]
 
