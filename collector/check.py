@@ -52,7 +52,7 @@ def check_feeds(config: Config) -> Iterator[Finding]:
                 )
             else:
                 yield Finding(f"{name} WebSocket", True, url)
-        if feed.ws_url and not feed.rest_url:
+        if not instruments.rest_url(feed):
             yield Finding(f"{name} symbols", True, "not checked: ws_url is set and rest_url is not")
             continue
         try:

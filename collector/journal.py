@@ -190,7 +190,7 @@ class Journal:
     def _update_shedding(self) -> None:
         pending = self._store.pending_bytes()
         # A disk that fills up for other reasons is a smaller quota.
-        self.fill = fill = pending / max(1, min(self._config.max_bytes, pending + self._free_bytes()))
+        self.fill = fill = pending / max(1, min(self._config.max_bytes, pending + self._free_bytes(pending)))
         for threshold, kinds in SHED_ORDER:
             # Once shed, a kind stays out until the fill is 5 % lower, so that gaps are few and long.
             if fill >= threshold or (kinds <= self.shedding and fill >= threshold - 0.05):
@@ -198,7 +198,7 @@ class Journal:
                 return
         self.shedding = frozenset()
 
-    def _free_bytes(self) -> int:
+    def _free_bytes(self, pending: int) -> int:
         """What the disk leaves to the journal, looked up once a second."""
         now = time.monotonic()
         if now >= self._disk_due:
@@ -207,8 +207,8 @@ class Journal:
                 self._free = shutil.disk_usage(self._config.path).free - DISK_RESERVE
             except OSError:
                 self._free = self._config.max_bytes
-            self._free_pending = self._store.pending_bytes()
-        return max(0, self._free - max(0, self._store.pending_bytes() - self._free_pending))
+            self._free_pending = pending
+        return max(0, self._free - max(0, pending - self._free_pending))
 
     def _sync(self, dirty: bool, state: bytes | None) -> None:
         try:

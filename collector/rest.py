@@ -52,9 +52,7 @@ class Rest:
             self._client = httpx.AsyncClient(
                 base_url=self.base_url, timeout=TIMEOUT, headers={"User-Agent": f"evenkeel/{__version__}"}
             )
-        method, content = ("POST", request.body) if request.body else ("GET", None)
-        headers = {"Content-Type": "application/json"} if request.body else None
-        async with self._client.stream(method, request.path, content=content, headers=headers) as response:
+        async with self._client.stream("GET", request.path) as response:
             if self._gate.refused(response.status_code, response.headers) or response.status_code >= 500:
                 response.raise_for_status()
             if not response.is_success:

@@ -56,11 +56,10 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A REST request: GET, or POST of JSON when there is a body."""
+    """A REST request, by GET."""
 
     path: str
     """With its query."""
-    body: str = ""
     weight: int = 1
     """Of `Limits.requests`."""
 

@@ -157,9 +157,8 @@ class BybitDecoder:
                 if topic.silent(recv_us):
                     detail = f"nothing for {(recv_us - since) // 10**6} s"
                     out.append(Notice("silent", detail, topic.channel, topic.symbol))
-                    if (
-                        topic.channel == "trades"
-                    ):  # of books and tickers the new snapshot tells whether anything was missed
+                    # Of books and tickers the new snapshot tells whether anything was missed.
+                    if topic.channel == "trades":
                         out.append(Broken(topic.channel, topic.symbol, topic.last_ts or since, "silent"))
                     out.append(Send(self._request("unsubscribe", [topic], recv_us)))
         return out
@@ -190,6 +189,7 @@ class Bybit:
     name = "bybit"
     markets = frozenset({"linear", "inverse", "spot"})
     ping_interval = 20.0
+    needs_instruments = False
     # Documented: 500 connections in 5 minutes, no forced cut, no HTTP for 10 minutes after "403 access too frequent".
     limits = Limits(connects=400, connects_per=300.0)
 
@@ -213,8 +213,6 @@ class Bybit:
             connections[-1].append((channel, symbol))
             characters += length
         return connections
-
-    needs_instruments = False
 
     def decoder(
         self, feed: FeedConfig, streams: Sequence[Stream], instruments: Mapping[str, Instrument]

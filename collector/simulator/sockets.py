@@ -30,7 +30,11 @@ Rest = Callable[[str, dict[str, str]], tuple[int, str]]
 
 def frame(text: str) -> bytes:
     """One unmasked text frame."""
-    payload = text.encode()
+    return frame_bytes(text.encode())
+
+
+def frame_bytes(payload: bytes) -> bytes:
+    """As `frame`; what is framed need not be text."""
     size = len(payload)
     if size < 126:
         return b"\x81" + size.to_bytes(1, "big") + payload

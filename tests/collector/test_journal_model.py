@@ -103,7 +103,7 @@ class JournalModel(RuleBasedStateMachine):
         record = encode_record(b"".join(rows), ends, first + 1)
         if short is not None:
             with pytest.MonkeyPatch.context() as patch, pytest.raises(OSError):
-                patch.setattr(os, "pwrite", takes(short))
+                patch.setattr(os, "pwrite", takes(min(short, sum(map(len, record)) - 1)))
                 self.store.append(record)
         self.store.append(record)
         self.appended += [row.strip() for row in rows]

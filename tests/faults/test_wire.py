@@ -218,13 +218,11 @@ def test_subscription_is_refused_and_a_symbol_delisted(rig: Rig, database: Endpo
     rig.configure(stream_silence="2s", silence="3s")
     rig.record()
     rig.wait_recording()
-    asked = [0]
 
     def delist(payload: bytes) -> list[bytes]:
         if BOOK in payload:
             return []
         if ACK in payload and b'"success":true' in payload:
-            asked[0] += 1
             return [
                 payload.replace(b'"success":true', b'"success":false').replace(
                     b'"ret_msg":""', b'"ret_msg":"error:handler not found"'

@@ -9,19 +9,12 @@ import threading
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
+from collector.simulator.sockets import frame_bytes
+
 Mutate = Callable[[bytes], list[bytes]]
 """A server's text message → the messages (bytes that begin with FRAME are whole frames) that are sent instead."""
 FRAME = b"\x00frame\x00"
 """Marks what is to be sent as it is, for frames that break the protocol."""
-
-
-def text_frame(payload: bytes) -> bytes:
-    size = len(payload)
-    if size < 126:
-        return b"\x81" + bytes([size]) + payload
-    if size < 1 << 16:
-        return struct.pack(">BBH", 0x81, 126, size) + payload
-    return struct.pack(">BBQ", 0x81, 127, size) + payload
 
 
 def split_frame(data: bytes | bytearray) -> tuple[bytes, bytes, int] | None:
@@ -52,8 +45,6 @@ class WireProxy:
         self.mutate: Mutate = lambda payload: [payload]
         self.requests: list[bytes] = []
         """What came from clients, unmasked."""
-        self.frozen = False
-        """Nothing passes on the connections that exist, and nothing ends them: half-open."""
         self.refuse: int = 0
         """HTTP status for every new connection; 0: none."""
         self.connections = 0
@@ -83,19 +74,17 @@ class WireProxy:
                 client.close()
                 continue
             self._open += [client, server]
-            live = [True]
-            threading.Thread(target=self._from_client, args=(client, server, live), daemon=True).start()
-            threading.Thread(target=self._from_server, args=(client, server, live), daemon=True).start()
+            threading.Thread(target=self._from_client, args=(client, server), daemon=True).start()
+            threading.Thread(target=self._from_server, args=(client, server), daemon=True).start()
 
     def freeze(self) -> None:
         """Half-open: the connections of now pass nothing any more; new ones do."""
-        self.frozen = True
         self._open.clear()
 
     def _passes(self, client: socket.socket) -> bool:
         return client in self._open
 
-    def _from_client(self, client: socket.socket, server: socket.socket, live: list[bool]) -> None:
+    def _from_client(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while data := client.recv(65536):
                 if not self._passes(client):
@@ -106,7 +95,7 @@ class WireProxy:
         if self._passes(client):
             self._end(client, server)
 
-    def _from_server(self, client: socket.socket, server: socket.socket, live: list[bool]) -> None:
+    def _from_server(self, client: socket.socket, server: socket.socket) -> None:
         buffer = bytearray()
         handshaken = False
         with contextlib.suppress(OSError):
@@ -127,7 +116,7 @@ class WireProxy:
                     del buffer[:size]
                     if whole[0] == 0x81:
                         out += [
-                            one.removeprefix(FRAME) if one.startswith(FRAME) else text_frame(one)
+                            one.removeprefix(FRAME) if one.startswith(FRAME) else frame_bytes(one)
                             for one in self.mutate(payload)
                         ]
                     else:
