@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 import structlog
 from websockets.exceptions import ConnectionClosed
 
-from collector.exchanges.base import Instrument, Stream
+from collector.exchanges.base import Fetch, Instrument, Stream
 from collector.metrics import Metrics
 from collector.recorder import Recorder, Source
+from collector.rest import RequestRefusedError
 from collector.transport import FeedConnection, open_connection
 from collector.venue import Venue
 
@@ -54,13 +55,15 @@ class Connection:
         self._outbox: deque[str] = deque()
         """Frames for the venue; a stream asks for one thing at a time, so there are few."""
         self._to_send = asyncio.Event()
+        self._fetches: set[asyncio.Task[None]] = set()
+        """Requests to REST; a stream asks for one thing at a time."""
         self._paused = False
         self._retired = ""
         self._over = False
 
     async def open(self, paused: bool) -> None:
         """Raises OSError, TimeoutError or a websockets exception."""
-        self._recorder.opened(self.number, Source(self._enqueue, self.decoder.last_ts))
+        self._recorder.opened(self.number, Source(self._enqueue, self._fetch, self.decoder.last_ts))
         try:
             self._socket = await open_connection(self.url, self._on_message)
         except BaseException:
@@ -84,7 +87,7 @@ class Connection:
             reason = await self._watch(reader)
         finally:
             self._ended(reason)
-            tasks = [sender, reader]
+            tasks = [sender, reader, *self._fetches]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
@@ -133,6 +136,22 @@ class Connection:
                 with contextlib.suppress(ConnectionClosed):  # the reader tells
                     await socket.send(self._outbox.popleft())
                 await asyncio.sleep(self._venue.exchange.limits.frame_interval)
+
+    def _fetch(self, item: Fetch) -> None:
+        task = asyncio.create_task(self._answer(item))
+        self._fetches.add(task)
+        task.add_done_callback(self._fetches.discard)
+
+    async def _answer(self, item: Fetch) -> None:
+        """Ask the venue's REST what the decoder wants to know."""
+        try:
+            body = await self._venue.rest.fetch(item.request)
+        except RequestRefusedError as error:
+            body = b""
+            self._recorder.event("request_refused", now_us(), detail=str(error))
+        recv_us = now_us()
+        if not self._over:
+            self._recorder.take(self.decoder.answer(item.tag, body, recv_us), recv_us, body, self.number)
 
     async def _read_fragmented(self, socket: FeedConnection) -> str:
         """Messages that came in several frames or as binary ones; ends with the connection, and says why."""

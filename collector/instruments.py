@@ -123,7 +123,7 @@ class Directory:
 
     async def of(self, feed: FeedConfig, rest: Rest) -> Listing:
         """The feed's instruments; those of a venue that needs them are waited for, for ever."""
-        if self._key(feed) not in self._listings and EXCHANGES[feed.exchange].needs_instruments:
+        if self._key(feed) not in self._listings and EXCHANGES[feed.exchange].needs_instruments(feed.market):
             delays = backoff(RETRY_FIRST, RETRY_CAP)
             while self._key(feed) not in self._listings:
                 try:

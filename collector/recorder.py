@@ -13,6 +13,7 @@ from collector.encode import ENCODE_ERRORS
 from collector.exchanges.base import (
     Bad,
     Broken,
+    Fetch,
     Item,
     Notice,
     Rejected,
@@ -50,6 +51,8 @@ class Source(NamedTuple):
 
     send: Callable[[str], None]
     """Takes a frame for the venue."""
+    fetch: Callable[[Fetch], None]
+    """Takes a request for the venue's REST."""
     last_ts: Callable[[Stream], int]
     """Event time (µs) of a stream's newest message; 0 before any."""
 
@@ -73,6 +76,7 @@ class Recorder:
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(CHANNEL_OF, self._row),
             Send: lambda item: self._sources[self._source].send(item.text),
+            Fetch: lambda item: self._sources[self._source].fetch(item),
             Subscribed: self._subscribed,
             Rejected: self._rejected,
             Broken: self._broken,

@@ -52,7 +52,12 @@ class Rest:
             self._client = httpx.AsyncClient(
                 base_url=self.base_url, timeout=TIMEOUT, headers={"User-Agent": f"evenkeel/{__version__}"}
             )
-        async with self._client.stream("GET", request.path) as response:
+        async with self._client.stream(
+            "POST" if request.body else "GET",
+            request.path,
+            content=request.body or None,
+            headers={"Content-Type": "application/json"} if request.body else None,
+        ) as response:
             if self._gate.refused(response.status_code, response.headers) or response.status_code >= 500:
                 response.raise_for_status()
             if not response.is_success:

@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from collector.config import FeedConfig
-from collector.rows import Row
+from collector.rows import Row, Trade
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,12 +56,21 @@ class Instrument(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Request(msgspec.Struct, frozen=True):
-    """A REST request, by GET."""
+    """A REST request: GET, or POST where it has a body."""
 
     path: str
     """With its query."""
     weight: int = 1
     """Of `Limits.requests`."""
+    body: str = ""
+    """JSON."""
+
+
+class Fetch(msgspec.Struct, frozen=True):
+    """A request that the feed must make; its answer goes to `Decoder.answer` under the same tag."""
+
+    request: Request
+    tag: str
 
 
 class Send(msgspec.Struct, frozen=True, gc=False):
@@ -121,7 +130,7 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
     """It may have been data, of a stream that can't be told."""
 
 
-Item = Row | Send | Subscribed | Rejected | Broken | Resynced | Notice | Bad
+Item = Row | Send | Fetch | Subscribed | Rejected | Broken | Resynced | Notice | Bad
 
 
 UNREADABLE = (msgspec.DecodeError, ValueError, TypeError, OverflowError, RecursionError)
@@ -144,6 +153,9 @@ class Decoder(Protocol):
 
     def decode(self, raw: bytes, recv_us: int) -> Sequence[Item]:
         """One message in, what it means out. Never raises for what a venue may send: see `Bad`."""
+
+    def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
+        """What the answer to a `Fetch` means; `body` is empty when the venue has refused the request."""
 
     def flush(self, recv_us: int) -> Sequence[Item]:
         """Books whose interval has ended without a newer update. Called a few times an interval."""
@@ -178,13 +190,16 @@ class Exchange(Protocol):
     def plan(self, feed: FeedConfig) -> list[list[Stream]]:
         """The streams of each connection, within the venue's limits."""
 
-    needs_instruments: bool
-    """Whether rows can't be made without them: sizes are in contracts, prices need their precision."""
+    def needs_instruments(self, market: str) -> bool:
+        """Whether rows can't be made without them: sizes are in contracts."""
+
+    def gap_rules(self, market: str) -> Mapping[str, str]:
+        """Channel → how a missing message is noticed ("update ids rise by one", "none: snapshots"), for people."""
 
     def decoder(
         self, feed: FeedConfig, streams: Sequence[Stream], instruments: Mapping[str, Instrument]
     ) -> Decoder:
-        """`instruments` by symbol; what is not known is left out, unless `needs_instruments`."""
+        """`instruments` by symbol; of a market that `needs_instruments` it has every stream's."""
 
     def ping(self) -> str:
         """The application ping to send every `ping_interval`; "": none is needed."""
@@ -194,3 +209,49 @@ class Exchange(Protocol):
 
     def instruments(self, market: str, body: bytes) -> tuple[list[Instrument], str]:
         """One such page, and the cursor of the next ("" at the end). Raises BadAnswerError."""
+
+    def turnover_request(self, market: str) -> Request:
+        """Where the turnover of every symbol is had, for `symbols = "top:20"`."""
+
+    def turnover(self, market: str, body: bytes) -> dict[str, float]:
+        """Symbol → turnover of 24 hours, in quote units (all that counts is the order). Raises BadAnswerError."""
+
+    def history(self, market: str) -> TradeHistory | None:
+        """How missing trades are fetched; None where the venue does not offer it."""
+
+
+class Hole(msgspec.Struct, frozen=True):
+    """Missing trades of one symbol. Both bounds belong to it (µs, event time)."""
+
+    symbol: str
+    from_ts: int
+    to_ts: int
+    last_id: str = ""
+    """Id of the newest trade stored before the hole, where one is."""
+    next_id: str = ""
+    """Id of the oldest trade stored after the hole, where one is."""
+
+
+class Page(msgspec.Struct, frozen=True):
+    """Part of a hole's trades."""
+
+    trades: list[Trade]
+    """In any order; those outside the hole do no harm."""
+    next: Request | None
+    """The next page, until there is nothing more to be had."""
+    complete: bool = False
+    """Whether the pages so far hold every trade of the hole for certain."""
+
+
+class TradeHistory(Protocol):
+    """Trades over REST. Pure."""
+
+    reach: str
+    """How far back it goes, for people: "the newest 1,000 trades", "48 hours", "all"."""
+
+    def request(self, hole: Hole, instrument: Instrument | None) -> Request: ...
+
+    def page(
+        self, hole: Hole, instrument: Instrument | None, request: Request, body: bytes, recv_us: int
+    ) -> Page:
+        """What an answer holds. Raises BadAnswerError."""

@@ -30,6 +30,7 @@ from collector.exchanges.base import (
     Stream,
     Subscribed,
 )
+from collector.exchanges.bybit_rest import BybitHistory
 from collector.exchanges.bybit_topics import TOPICS
 from collector.exchanges.topic import Topic
 
@@ -38,6 +39,12 @@ ARGS_PER_REQUEST = 10
 ARGS_CHARACTERS = 21_000
 """Of all `args` on one connection."""
 OVERDUE_US = 10_000_000
+GAP_RULES = {
+    "trades": "none: ids are not sequential",
+    "orderbook": "update ids rise by one",
+    "liquidations": "none: no ids",
+    "tickers": "snapshots, and deltas that may be merged",
+}
 
 
 class ControlMessage(msgspec.Struct, gc=False):
@@ -163,6 +170,9 @@ class BybitDecoder:
                     out.append(Send(self._request("unsubscribe", [topic], recv_us)))
         return out
 
+    def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
+        return ()  # nothing is asked of REST while streaming
+
     def drain(self) -> Sequence[Item]:
         out: list[Item] = []
         for topic in self._topics:
@@ -189,7 +199,6 @@ class Bybit:
     name = "bybit"
     markets = frozenset({"linear", "inverse", "spot"})
     ping_interval = 20.0
-    needs_instruments = False
     # Documented: 500 connections in 5 minutes, no forced cut, no HTTP for 10 minutes after "403 access too frequent".
     limits = Limits(connects=400, connects_per=300.0)
 
@@ -219,6 +228,12 @@ class Bybit:
     ) -> BybitDecoder:
         return BybitDecoder(feed, streams)
 
+    def needs_instruments(self, market: str) -> bool:
+        return False
+
+    def gap_rules(self, market: str) -> Mapping[str, str]:
+        return GAP_RULES
+
     def ping(self) -> str:
         return '{"req_id":"ping","op":"ping"}'
 
@@ -227,3 +242,12 @@ class Bybit:
 
     def instruments(self, market: str, body: bytes) -> tuple[list[Instrument], str]:
         return bybit_rest.instruments(market, body)
+
+    def turnover_request(self, market: str) -> Request:
+        return Request(f"/v5/market/tickers?category={market}")
+
+    def turnover(self, market: str, body: bytes) -> dict[str, float]:
+        return bybit_rest.turnover(body)
+
+    def history(self, market: str) -> BybitHistory:
+        return BybitHistory(market)

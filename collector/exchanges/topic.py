@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Bad, Broken, Item, Resynced
+from collector.exchanges.base import Bad, Broken, Item, Resynced, Stream
 
 INFINITY = float("inf")
 MAX_MS = 10**13
@@ -46,6 +46,10 @@ class Topic:
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str, name: str) -> None:
         self.channel, self.symbol, self.name = channel, symbol, name
+        self.names: tuple[str, ...] = (name,)
+        """What is subscribed for it; several where a channel comes from several subscriptions."""
+        self.streams: tuple[Stream, ...] = ((channel, symbol),)
+        """What it records; several where one subscription carries several channels or symbols."""
         self.where = (feed.exchange, feed.market, symbol)
         self.last_ts = 0
         """Event time (µs) of the newest row."""
@@ -83,7 +87,11 @@ class Topic:
         out.append(Bad(f"{self.name}: {reason}"))
         if not self.broken:
             self.broken = True
-            out.append(Broken(self.channel, self.symbol, self.last_ts or recv_us, "malformed_message"))
+            for channel, symbol in self.streams:
+                out.append(Broken(channel, symbol, self.last_ts or recv_us, "malformed_message"))
+
+    def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
+        """Append what the answer to the topic's `Fetch` means; the body is empty when it was refused."""
 
     def flush(self, recv_us: int, out: list[Item]) -> None:
         """Append rows that are due although nothing new has come."""
