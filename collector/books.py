@@ -103,15 +103,32 @@ class SampledBook(Book):
     update is stored.
     """
 
-    __slots__ = ("_bucket", "_depth", "_held_recv", "_interval", "_quoted", "_seq", "_ts", "_where")
+    __slots__ = (
+        "_bucket",
+        "_contract",
+        "_depth",
+        "_held_recv",
+        "_interval",
+        "_quoted",
+        "_seq",
+        "_ts",
+        "_where",
+    )
 
     def __init__(
-        self, where: tuple[str, str, str], limit: int, depth: int, interval_us: int, quoted: bool = False
+        self,
+        where: tuple[str, str, str],
+        limit: int,
+        depth: int,
+        interval_us: int,
+        quoted: bool = False,
+        contract_size: float = 1.0,
     ) -> None:
         """`where`: (exchange, market, symbol). `limit`: levels kept, `depth`: levels stored, a side. `quoted`: the venue
-        gives sizes in quote units; base units are stored."""
+        gives sizes in quote units; base units are stored. `contract_size`: by what sizes are multiplied first."""
         super().__init__(limit)
         self._where, self._depth, self._interval, self._quoted = where, depth, interval_us, quoted
+        self._contract = contract_size
         self._bucket = self._ts = self._seq = 0
         self._held_recv = 0  # receive time of the update whose state is not yet out; 0: none is held
 
@@ -137,6 +154,9 @@ class SampledBook(Book):
         """Append what is held to `out`."""
         if self._held_recv:
             bids, asks = self.bids.top(self._depth), self.asks.top(self._depth)
+            if self._contract != 1.0:
+                bids[1] *= self._contract
+                asks[1] *= self._contract
             if self._quoted:
                 bids, asks = _in_base_units(bids), _in_base_units(asks)
             out.append(BookSnapshot(self._ts, self._held_recv, *self._where, bids, asks, self._seq))

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Bad, Broken, Item, Resynced, Stream
+from collector.exchanges.base import Bad, Broken, Item, Resynced, Stream, Subscribed
 
 INFINITY = float("inf")
 MAX_MS = 10**13
@@ -38,9 +38,9 @@ def number(value: Any) -> float:
 class Topic:
     """One subscribed topic: its state, and its way from a message to rows.
 
-    A subclass names its `message` type, which has `topic` and `ts` (push time, ms)."""
+    A subclass names its `message` type, which has `topic` and `ts` (push time, ms), or has a `read` of its own."""
 
-    message: type[msgspec.Struct]
+    message: type[msgspec.Struct] = msgspec.Struct
     whole_after_message = True
     """Whether the next readable message ends a break; books need a snapshot."""
 
@@ -71,10 +71,7 @@ class Topic:
         message = self._decode(raw)
         if message.topic != self.name:
             raise ValueError("the topic is not where it was found")
-        self.last_recv = recv_us
-        if self.broken and self.whole_after_message:
-            self.broken = False
-            out.append(Resynced(self.channel, self.symbol, message.ts * 1000))
+        self.arrived(message.ts * 1000, recv_us, out)
         self.take(message, recv_us, out)
         return int(message.ts) * 1000
 
@@ -89,6 +86,17 @@ class Topic:
             self.broken = True
             for channel, symbol in self.streams:
                 out.append(Broken(channel, symbol, self.last_ts or recv_us, "malformed_message"))
+
+    def subscribed(self, recv_us: int, out: list[Item]) -> None:
+        """All its names are acknowledged."""
+        out.extend(Subscribed(channel, symbol) for channel, symbol in self.streams)
+
+    def arrived(self, ts: int, recv_us: int, out: list[Item]) -> None:
+        """To be called for a message that could be read (`ts`: its event or push time, µs)."""
+        self.last_recv = recv_us
+        if self.broken and self.whole_after_message:
+            self.broken = False
+            out.extend(Resynced(channel, symbol, ts) for channel, symbol in self.streams)
 
     def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
         """Append what the answer to the topic's `Fetch` means; the body is empty when it was refused."""
