@@ -14,7 +14,7 @@ import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 import click
 import httpx
@@ -65,18 +65,18 @@ listen = "127.0.0.1:{health_port}"
     return path
 
 
-def feed_table(venue: str, ready: dict[str, str], symbols: list[str]) -> str:
-    """The [[feeds]] table for a simulator that said it is `ready`."""
-    path, market = next(iter(SIMULATORS[venue].paths.items()))
+def feed_table(venue: str, market: str, ready: dict[str, Any], symbols: list[str]) -> str:
+    """The [[feeds]] table of all channels for a simulator that said it is `ready`. `symbols`: of the market model."""
+    wire = SIMULATORS[venue]
     return f"""
 [[feeds]]
 exchange = "{venue}"
 market = "{market}"
-symbols = {json.dumps(symbols)}
+symbols = {json.dumps([wire.symbol(market, symbol) for symbol in symbols])}
 channels = {json.dumps(sorted(EXCHANGES[venue].channels(market)))}
 book_depth = 50
 book_interval = "100ms"
-ws_url = "{ready["ws_url_base"]}{path}"
+ws_url = "{ready["ws_urls"][market]}"
 rest_url = "{ready["rest_url"]}"
 """
 
@@ -121,7 +121,7 @@ class Exchange:
         first = child.stdout.readline()
         if not first:
             raise OperatorError(f"demo: the simulator of {venue} did not start; its log is {log}")
-        self.ready: dict[str, str] = json.loads(first)
+        self.ready: dict[str, Any] = json.loads(first)
         self.stopped = threading.Event()
         threading.Thread(target=self._read, args=(child.stdout,), daemon=True).start()
 
@@ -206,7 +206,11 @@ def record(
             child = stack.enter_context(process("collector", *arguments, log=log, stdout=subprocess.PIPE))
             exchanges.append(Exchange(venue, child, log))
         port = free_port()
-        feeds = "".join(feed_table(exchange.venue, exchange.ready, symbols) for exchange in exchanges)
+        feeds = "".join(
+            feed_table(exchange.venue, market, exchange.ready, symbols)
+            for exchange in exchanges
+            for market in exchange.ready["ws_urls"]
+        )
         path = write_config(folder, feeds, port)
         log = folder / "collector.log"
         with process("collector", "run", "--config", str(path), log=log) as collector:

@@ -21,7 +21,7 @@ from collector.errors import BAD_CONFIG, FAILED, OperatorError, reports_errors
 from collector.simulator import sent as fingerprints
 from collector.simulator.compare import NUMBERS, Gaps, Outcome, compare, total
 from collector.simulator.ledger import TICKER_FIELDS, read_ledger
-from collector.simulator.sent import Events, Key, SentBook
+from collector.simulator.sent import Events, Key, SentBook, Tickers
 
 FOR_EVER = 1 << 62
 ROWS_AT_ONCE = 1000
@@ -35,7 +35,6 @@ COLUMNS = {
 READERS: dict[str, Callable[..., tuple[int, int, int]]] = {
     "trades": fingerprints.trade,
     "liquidations": fingerprints.liquidation,
-    "tickers": lambda ts, *values: fingerprints.ticker(ts, values),
     "orderbook": lambda ts, seq, bp, bq, ap, aq: fingerprints.book(ts, seq, (bp, bq), (ap, aq)),
 }
 
@@ -83,15 +82,18 @@ def read_stored(
             f"SELECT market, symbol, ts::long, {columns} FROM {table} "  # noqa: S608 - our own names, and integers
             f"WHERE exchange = %s AND ts >= {whole[0]} AND ts <= {whole[1]}"
         )
-        read = READERS[table]
+        read = READERS.get(table)
         for market, symbol, ts, *values in read_rows(connection, query, exchange):
             key = table, market, symbol
             first, last = spans.get(key, whole)
             if first <= ts <= last:
                 events = stored.get(key)
                 if events is None:
-                    events = stored[key] = Events()
-                events.add(*read(ts, *values))
+                    events = stored[key] = Tickers() if table == "tickers" else Events()
+                if isinstance(events, Tickers):
+                    events.tell(ts, values)
+                elif read is not None:
+                    events.add(*read(ts, *values))
     return stored
 
 

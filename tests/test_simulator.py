@@ -216,6 +216,14 @@ def test_level_1_has_snapshots_only_and_repeats_itself_after_three_seconds() -> 
     assert topic.repeat(1_003_200) is None
 
 
+def base_units(price: str | float, size: str | float) -> tuple[float, float]:
+    return float(price), float(size)
+
+
+def quote_units(price: str | float, size: str | float) -> tuple[float, float]:
+    return float(price), float(size) / float(price)
+
+
 def test_the_ledger_agrees_with_what_a_client_received(tmp_path: Path) -> None:
     ledger = tmp_path / "ledger.jsonl"
     symbols = ["BTCUSDT", "SOLUSDT"]
@@ -247,21 +255,23 @@ def test_the_ledger_agrees_with_what_a_client_received(tmp_path: Path) -> None:
         told: Counter[tuple[Any, ...]] = Counter()
         books: dict[str, Book] = {}
         states: dict[str, Json] = {}
+        unit = quote_units if market == "inverse" else base_units
         for message in messages:
             topic, data, push = message["topic"], message["data"], message["ts"] * 1000
             if topic.startswith("publicTrade"):
                 for t in data:
                     side = {"Buy": "buy", "Sell": "sell"}[t["S"]]
-                    told["t", t["s"], t["T"] * 1000, push, side, float(t["p"]), float(t["v"]), t["i"]] += 1
+                    told["t", t["s"], t["T"] * 1000, push, side, *unit(t["p"], t["v"]), t["i"]] += 1
             elif topic.startswith("allLiquidation"):
                 for t in data:
                     side = {"Buy": "sell", "Sell": "buy"}[t["S"]]  # S is the position's
-                    told["l", t["s"], t["T"] * 1000, push, side, float(t["p"]), float(t["v"])] += 1
+                    told["l", t["s"], t["T"] * 1000, push, side, *unit(t["p"], t["v"])] += 1
             elif topic.startswith("orderbook"):
                 book = books.setdefault(topic, Book())
                 book.apply(message)
                 snap = int(message["type"] == "snapshot")
-                told["b", data["s"], message["cts"] * 1000, push, data["u"], 50, snap, *book.best()] += 1
+                best = [unit(*level) for level in book.best()]
+                told["b", data["s"], message["cts"] * 1000, push, data["u"], 50, snap, *best] += 1
             else:
                 state = states.setdefault(topic, {})
                 state.update(data)

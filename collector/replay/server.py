@@ -75,8 +75,9 @@ class Replay:
     def ready(self) -> dict[str, object]:
         return ready_line(self.wire, self.options.host, self.port)
 
-    def session(self, market: str, conn_id: str) -> Session:
-        return self.wire.session(market, conn_id, lambda topic: self.recording.knows(market, topic))
+    def session(self, path: str, conn_id: str) -> Session:
+        market = self.wire.paths[path]
+        return self.wire.session(path, conn_id, lambda topic: self.recording.knows(market, topic))
 
     def rest(self, path: str, query: dict[str, str]) -> tuple[int, str]:
         return self.recording.rest(path, query, time.time_ns() // 1_000_000)

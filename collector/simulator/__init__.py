@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collector.simulator.bybit import BybitWire
+from importlib import import_module
+
+from collector.exchanges import EXCHANGES
 from collector.simulator.wire import Wire
 
-SIMULATORS: dict[str, Wire] = {"bybit": BybitWire()}
-"""Exchange → its wire module."""
+SIMULATORS: dict[str, Wire] = {name: import_module(f"collector.simulator.{name}").WIRE for name in EXCHANGES}
+"""Exchange → its wire module, the one of the same name."""

@@ -16,7 +16,7 @@ import msgspec
 from collector.simulator.bybit_topics import RECENT_TRADES, BybitTopic, Listing, TradeTopic, make_topic
 from collector.simulator.bybit_transcript import BybitTranscript
 from collector.simulator.market import Market
-from collector.simulator.wire import Reply
+from collector.simulator.wire import Message, Reply
 
 PATHS = {f"/v5/public/{market}": market for market in ("linear", "inverse", "spot")}
 TOPIC = re.compile(r"(publicTrade|orderbook\.(?:1|50|200|1000)|allLiquidation|tickers)\.(\w+)")
@@ -59,6 +59,9 @@ class Session:
             ack = self._answer(True, op if self._spot else "", req_id, op, not self._spot)
             return Reply([ack], unsubscribed=gone)
         return Reply([self._answer(False, f"error:unknown op,op:{op}", req_id, str(op))])
+
+    def stamp(self, text: str) -> str:
+        return text
 
     def _refusal(self, args: list[str]) -> str:
         """Why the whole batch is refused, else ""."""
@@ -105,7 +108,11 @@ class BybitExchange:
             self._trades[market, symbol] = topic
         return topic
 
-    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, str]:
+    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, Message]:
+        status, text = self._rest(path, query, now_ms)
+        return status, Message(text, [])
+
+    def _rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, str]:
         if path == "/v5/market/time":
             return 200, rest_answer(
                 {"timeSecond": str(now_ms // 1000), "timeNano": f"{now_ms}000000"}, now_ms
@@ -184,6 +191,12 @@ def rest_answer(result: dict[str, Any], now_ms: int, code: int = 0, text: str = 
 class BybitWire:
     name = "bybit"
     paths: Mapping[str, str] = PATHS
+    bases: Mapping[str, str] = {market: path for path, market in PATHS.items()}
+    rest_by_post = stamped = False
+
+    def symbol(self, market: str, model_symbol: str) -> str:
+        base = model_symbol.removesuffix("USDT")
+        return f"{base}USD" if market == "inverse" and base != model_symbol else model_symbol
 
     def offers(self, market: str, topic: str) -> str:
         return offered_symbol(market, topic)
@@ -206,8 +219,11 @@ class BybitWire:
         listed = [{"symbol": symbol, "status": "Trading"} for symbol in sorted(symbols.get(category, ()))]
         return 200, rest_answer({"category": category, "list": listed, "nextPageCursor": ""}, now_ms)
 
-    def session(self, market: str, conn_id: str, knows: Callable[[str], bool]) -> Session:
-        return Session(market, conn_id, knows)
+    def session(self, path: str, conn_id: str, knows: Callable[[str], bool]) -> Session:
+        return Session(PATHS[path], conn_id, knows)
 
     def exchange(self, model: Market, started_ms: int) -> BybitExchange:
         return BybitExchange(model, started_ms)
+
+
+WIRE = BybitWire()

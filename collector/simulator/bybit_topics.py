@@ -63,6 +63,10 @@ class Listing:
             self.qty = [f"{lots / lot:.{decimals}f}" for lots in item.quantities]
         self.qty.append("0")  # the index -1 deletes a level
 
+    def base(self, qty: str, price: str) -> str:
+        """A size in base units, as the ledger has it."""
+        return repr(float(qty) / float(price)) if self.market == "inverse" else qty
+
     def lots(self, lots: int) -> str:
         item = self.model.instrument
         if self.market == "inverse":
@@ -125,9 +129,8 @@ class TradeTopic(TopicBase):
                     f'{{"T":{ts},"s":"{listing.symbol}","S":"{side}","v":"{qty}","p":"{price}",'
                     f'"L":"{"PlusTick" if buys else "MinusTick"}","i":"{trade_id}","BT":false,"RPI":false,"seq":{seq}}}'
                 )
-            entries.append(
-                ledger.trade(*self.where, ts, now_ms, trade_id, "buy" if buys else "sell", price, qty)
-            )
+            taker, base = "buy" if buys else "sell", listing.base(qty, price)
+            entries.append(ledger.trade(*self.where, ts, now_ms, trade_id, taker, price, base))
             self.recent.append({"i": trade_id, "p": price, "v": qty, "S": side, "T": ts, "seq": seq})
         kind = f'"ts":{now_ms},"type":"snapshot"' if spot else f'"type":"snapshot","ts":{now_ms}'
         return Message(f'{{"topic":"{self.name}",{kind},"data":[{",".join(items)}]}}', entries)
@@ -145,7 +148,8 @@ class LiquidationTopic(TopicBase):
             items.append(
                 f'{{"T":{ts},"s":"{listing.symbol}","S":"{"Sell" if buys else "Buy"}","v":"{qty}","p":"{price}"}}'
             )
-            entries.append(ledger.liquidation(*self.where, ts, now_ms, "buy" if buys else "sell", price, qty))
+            forced, base = "buy" if buys else "sell", listing.base(qty, price)
+            entries.append(ledger.liquidation(*self.where, ts, now_ms, forced, price, base))
         text = f'{{"topic":"{self.name}","type":"snapshot","ts":{now_ms},"data":[{",".join(items)}]}}'
         return Message(text, entries)
 
@@ -209,7 +213,8 @@ class BookTopic(TopicBase):
 
     def _best(self, side: Side) -> str:
         key = side.keys[-1]
-        return f"{self.listing.price[key * side.sign]},{self.listing.qty[side.sizes[key]]}"
+        price = self.listing.price[key * side.sign]
+        return f"{price},{self.listing.base(self.listing.qty[side.sizes[key]], price)}"
 
 
 class TickerTopic(TopicBase):

@@ -14,7 +14,8 @@ FORCED = {"Buy": "sell", "Sell": "buy"}
 
 
 class RecordedBook:
-    def __init__(self) -> None:
+    def __init__(self, quoted: bool) -> None:
+        self._quoted = quoted
         self.u = -1
         """Of the last message; -1: none of the book is known."""
         self.sides: dict[str, dict[float, str]] = {"b": {}, "a": {}}
@@ -24,7 +25,7 @@ class RecordedBook:
         for name, levels in self.sides.items():
             for price, size in data[name]:
                 if float(size):
-                    levels[float(price)] = f"{price},{size}"
+                    levels[float(price)] = f"{price},{in_base(size, price) if self._quoted else size}"
                 else:
                     levels.pop(float(price), None)
 
@@ -34,34 +35,37 @@ class RecordedBook:
         return bids[max(bids)] if bids else "", asks[min(asks)] if asks else ""
 
 
+def in_base(size: str, price: str) -> str:
+    return repr(float(size) / float(price))
+
+
 class BybitTranscript:
     def __init__(self, market: str) -> None:
         self._market = market
+        self._quoted = market == "inverse"
         self._books: dict[str, RecordedBook] = {}
         self._tickers: dict[str, dict[str, str]] = {}
 
     def entries(self, text: str) -> list[str]:
         message = json.loads(text)
         prefix, _, symbol = message["topic"].rpartition(".")
+        where, ts, data = (self._market, symbol), message["ts"], message["data"]
         if prefix == "publicTrade":
             return [
-                ledger.trade(
-                    self._market, symbol, t["T"], message["ts"], t["i"], SIDES[t["S"]], t["p"], t["v"]
-                )
-                for t in message["data"]
+                ledger.trade(*where, t["T"], ts, t["i"], SIDES[t["S"]], t["p"], self._qty(t)) for t in data
             ]
         if prefix == "allLiquidation":
             return [
-                ledger.liquidation(
-                    self._market, symbol, t["T"], message["ts"], FORCED[t["S"]], t["p"], t["v"]
-                )
-                for t in message["data"]
+                ledger.liquidation(*where, t["T"], ts, FORCED[t["S"]], t["p"], self._qty(t)) for t in data
             ]
         if prefix == "tickers":
             return self._ticker(symbol, message)
         if prefix.startswith("orderbook."):
             return self._book(symbol, int(prefix.removeprefix("orderbook.")), message)
         return []
+
+    def _qty(self, item: dict[str, Any]) -> str:
+        return in_base(item["v"], item["p"]) if self._quoted else item["v"]
 
     def _ticker(self, symbol: str, message: dict[str, Any]) -> list[str]:
         if message["type"] == "snapshot":
@@ -74,7 +78,7 @@ class BybitTranscript:
         return [ledger.ticker(self._market, symbol, message["ts"], values)]
 
     def _book(self, symbol: str, depth: int, message: dict[str, Any]) -> list[str]:
-        book = self._books.setdefault(message["topic"], RecordedBook())
+        book = self._books.setdefault(message["topic"], RecordedBook(self._quoted))
         data = message["data"]
         u, snapshot = int(data["u"]), message["type"] == "snapshot" or data["u"] == 1
         if not snapshot and book.u < 0:

@@ -97,6 +97,7 @@ def print_json(line: dict[str, object]) -> None:
 )
 @click.option("--disconnect-every", type=DurationParam(), help="Cut all connections this often.")
 @click.option("--skip-every", type=click.IntRange(2), help="Leave out one book delta in so many.")
+@click.option("--refuse-every", type=click.IntRange(2), help="Refuse one subscription in so many.")
 @reports_errors
 def simulate(
     exchange: str,
@@ -110,6 +111,7 @@ def simulate(
     ledger: Path | None,
     disconnect_every: float | None,
     skip_every: int | None,
+    refuse_every: int | None,
 ) -> None:
     """A simulated exchange that speaks the real wire protocol.
 
@@ -126,6 +128,7 @@ def simulate(
         ledger=ledger,
         disconnect_every=disconnect_every or 0.0,
         skip_every=skip_every or 0,
+        refuse_every=refuse_every or 0,
     )
     run_async(_run(options, duration))
 

@@ -8,9 +8,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from collector.simulator.sent import Events, Key, Longs, SentBook
+from collector.simulator.sent import Events, Key, Longs, SentBook, Tickers
 
 Mask = npt.NDArray[np.bool_]
+Values = npt.NDArray[np.float64]
 
 
 class Outcome(msgspec.Struct, kw_only=True):
@@ -58,6 +59,8 @@ def compare(key: Key, sent: Events, stored: Events, gaps: Gaps, interval_us: int
     """`interval_us`: that at which books are stored; 0: every update."""
     if key[0] == "liquidations":
         return compare_multiset(key, sent, stored, gaps)
+    if isinstance(sent, Tickers) and isinstance(stored, Tickers):
+        return compare_states(key, sent, stored, gaps)
     out = Outcome(table=key[0], market=key[1], symbol=key[2], stored=len(stored))
     ids, rows = np.unique(stored.ids, return_counts=True)
     out.duplicated = int((rows - 1).sum())
@@ -65,9 +68,8 @@ def compare(key: Key, sent: Events, stored: Events, gaps: Gaps, interval_us: int
     out.unexpected = int((~known).sum())
     right = np.isin(ids, stored.ids[np.isin(stored.full, sent.full)])
     out.wrong = int((known & ~right).sum())
-    wanted, width = expected(key[0], sent, interval_us)
+    wanted, width = expected(sent, interval_us)
     out.sent = len(wanted)
-    # A stored row is a wrong or a right one; only a ticker can be right and yet not the last of its millisecond.
     found = np.isin(sent.full[wanted], stored.full) | np.isin(sent.ids[wanted], ids[known & ~right])
     missing_ts = sent.ts[wanted[~found]]
     first = missing_ts - missing_ts % width if width > 1 else missing_ts
@@ -75,7 +77,7 @@ def compare(key: Key, sent: Events, stored: Events, gaps: Gaps, interval_us: int
     return out
 
 
-def expected(table: str, sent: Events, interval_us: int) -> tuple[Longs, int]:
+def expected(sent: Events, interval_us: int) -> tuple[Longs, int]:
     """Indices of the events that must be stored, and for how long (µs) each of them stands."""
     if isinstance(sent, SentBook):
         new = np.flatnonzero(np.frombuffer(sent.repetition, dtype=np.int8) == 0)
@@ -83,8 +85,6 @@ def expected(table: str, sent: Events, interval_us: int) -> tuple[Longs, int]:
             _, index = np.unique(sent.ids[new], return_index=True)
             return new[index], 1
         return new[last_of_each(sent.ts[new] // interval_us)], interval_us
-    if table == "tickers":
-        return last_of_each(sent.ts), 1
     _, index = np.unique(sent.ids, return_index=True)
     return index.astype(np.int64), 1
 
@@ -93,6 +93,47 @@ def last_of_each(values: Longs) -> Longs:
     """Index of the last occurrence of each value."""
     _, index = np.unique(values[::-1], return_index=True)
     return (len(values) - 1 - index).astype(np.int64)
+
+
+def compare_states(key: Key, sent: Tickers, stored: Tickers, gaps: Gaps) -> Outcome:
+    """One row for all that was told of one time (µs): it must hold what was told last of each field."""
+    out = Outcome(table=key[0], market=key[1], symbol=key[2], stored=len(stored))
+    times, told = newest_values(sent)
+    held, rows = newest_values(stored)
+    out.sent, out.duplicated = len(times), len(stored) - len(held)
+    known = np.isin(held, times)
+    out.unexpected = int((~known).sum())
+    there = np.isin(times, held)
+    differ = np.flatnonzero(~agree(told[there], rows[known]))
+    # The newest of a time may be lost where an older one is stored.
+    older = np.array([_told_before(sent, held[known][i], rows[known][i]) for i in differ], dtype=bool)
+    out.wrong = int((~older).sum())
+    missing = np.concatenate((times[~there], held[known][differ[older]]))
+    count_missing(out, missing, gaps.overlap(missing, missing))
+    return out
+
+
+def agree(told: Values, stored: Values) -> Mask:
+    """Rows in which everything told is stored."""
+    same: Mask = ((told == stored) | np.isnan(told)).all(axis=-1)
+    return same
+
+
+def _told_before(sent: Tickers, ts: int, row: Values) -> bool:
+    return bool(agree(sent.values[sent.ts == ts], row).any())
+
+
+def newest_values(states: Tickers) -> tuple[Longs, Values]:
+    """Distinct times, ascending, and what was told last of each field at each; NaN: nothing."""
+    values = states.values
+    order = np.argsort(states.ts, kind="stable")
+    times, starts = np.unique(states.ts[order], return_index=True)
+    if not len(times):
+        return times, values
+    values = values[order]
+    told = np.where(np.isnan(values), -1, np.arange(len(values))[:, None])
+    last = np.maximum.reduceat(told, starts, axis=0)
+    return times, np.where(last < 0, np.nan, np.take_along_axis(values, np.maximum(last, 0), axis=0))
 
 
 def compare_multiset(key: Key, sent: Events, stored: Events, gaps: Gaps) -> Outcome:

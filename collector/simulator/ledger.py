@@ -1,12 +1,12 @@
 """The ledger: one JSON line for each event of every topic that has been subscribed, whether or not anybody got it.
 
-The first line is a header. Times are microseconds since the epoch: `ts` the event's, `push` the message's. `n` is the
-number of sockets that the event was written to. Kinds (`k`):
+The first line is a header. Quantities are in base units. Times are microseconds since the epoch: `ts` the event's,
+`push` the message's. `n` is the number of sockets that the event was written to. Kinds (`k`):
 
     t  trade         side (the taker's), p, q, id
     l  liquidation   side of the forced order (sell: a long was closed), p, q
     b  book update   seq, depth of the topic, snap, best bid and ask afterwards; rep: 1 on a repetition of a known state
-    k  ticker        the merged state
+    k  ticker        the state, or that part of it that a message told
 """
 
 from __future__ import annotations

@@ -5,10 +5,10 @@ Fingerprints are Python hashes: good within one process, and a collision among t
 
 from __future__ import annotations
 
+import math
 from array import array
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -62,6 +62,29 @@ class SentBook(Events):
         self.repetition = array("b")
 
 
+class Tickers(Events):
+    """States, or parts of them: what a message does not tell is None, and may be anything in the row."""
+
+    __slots__ = ("_values",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._values = array("d")
+
+    def tell(self, ts: int, values: Sequence[float | None]) -> None:
+        """`values`: of TICKER_FIELDS."""
+        self.add(ts, ts, 0)
+        self._values.extend([math.nan if value is None else value for value in values])
+
+    @property
+    def values(self) -> npt.NDArray[np.float64]:
+        """float64, shape (states, fields); NaN: not told."""
+        return np.frombuffer(self._values, dtype=np.float64).reshape(-1, len(TICKER_FIELDS))
+
+
+KINDS: dict[str, type[Events]] = {"b": SentBook, "k": Tickers}
+
+
 def trade(ts: int, side: str | None, price: float, qty: float, trade_id: str) -> tuple[int, int, int]:
     """(ts, natural id, full), as `Events.add` takes them; likewise below."""
     return ts, hash(trade_id), hash((trade_id, ts, side, price, qty))
@@ -80,33 +103,15 @@ def book(ts: int, seq: int, bid: Best, ask: Best) -> tuple[int, int, int]:
     return ts, hash((ts, seq)), hash((ts, seq, bid, ask))
 
 
-def ticker(ts: int, values: tuple[float | None, ...]) -> tuple[int, int, int]:
-    return ts, ts, hash((ts, values))
-
-
-def in_base(entry: Entry) -> Entry:
-    """Inverse markets write sizes in quote units; rows are in base units."""
-    if entry.m != "inverse":
-        return entry
-    if entry.p:
-        entry = msgspec.structs.replace(entry, q=entry.q / entry.p)
-    best = {
-        side: (level[0], level[1] / level[0])
-        for side in ("bid", "ask")
-        if entry.k == "b" and isinstance(level := getattr(entry, side), tuple)
-    }
-    return msgspec.structs.replace(entry, **best)
-
-
 def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
     """All of a ledger."""
     streams: dict[Key, Events] = {}
     none: Best = (None, None)
-    for e in map(in_base, entries):
+    for e in entries:
         key = TABLES.get(e.k, ""), e.m, e.s
         stream = streams.get(key)
         if stream is None:
-            stream = streams[key] = SentBook() if e.k == "b" else Events()
+            stream = streams[key] = KINDS.get(e.k, Events)()
         if e.k == "t":
             stream.add(*trade(e.ts, e.side, e.p, e.q, e.id))
         elif e.k == "b" and isinstance(stream, SentBook):
@@ -115,8 +120,8 @@ def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
             stream.add(*book(e.ts, e.seq, bid, ask))
             stream.depths.append(e.depth)
             stream.repetition.append(e.rep)
-        elif e.k == "k":
-            stream.add(*ticker(e.ts, tuple([getattr(e, name) for name in TICKER_FIELDS])))
+        elif isinstance(stream, Tickers):
+            stream.tell(e.ts, [getattr(e, name) for name in TICKER_FIELDS])
         elif e.k == "l":
             stream.add(*liquidation(e.ts, e.side, e.p, e.q))
     streams.pop(("", "", ""), None)

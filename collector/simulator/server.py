@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from collector.simulator import SIMULATORS
+from collector.simulator import SIMULATORS, posts
 from collector.simulator.ledger import LedgerWriter
 from collector.simulator.market import Market
 from collector.simulator.sockets import Client, frame, listen, ready_line
@@ -45,6 +45,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     """Seconds; 0: never."""
     skip_every: int = 0
     """One book delta in this many is counted but not sent; 0: none."""
+    refuse_every: int = 0
+    """One subscription in this many is refused; 0: none."""
 
 
 class Channel:
@@ -64,6 +66,8 @@ class Simulator:
         self.options = options
         self.wire = SIMULATORS[options.exchange]
         self.port = options.port
+        self.posts = ""
+        """host:port of REST by POST."""
         self.messages = 0
         """Of the market, since the first subscription."""
         self.sent = 0
@@ -83,18 +87,14 @@ class Simulator:
         self._shown: list[list[list[Channel]]] = [[[] for _ in range(4)] for _ in options.symbols]
         """[symbol][kind of event] → channels."""
         self.clients: set[Client] = set()
-        self._deltas = 0
+        self._deltas = self._asked = 0
 
     @property
     def ready(self) -> dict[str, object]:
-        return ready_line(self.wire, self.options.host, self.port)
+        return ready_line(self.wire, self.options.host, self.port, self.posts)
 
     def url(self, market: str) -> str:
-        return next(
-            f"ws://{self.options.host}:{self.port}{path}"
-            for path, m in self.wire.paths.items()
-            if m == market
-        )
+        return f"ws://{self.options.host}:{self.port}{self.wire.bases[market]}"
 
     def _clock(self) -> int:
         """Milliseconds since the epoch, never backwards."""
@@ -103,11 +103,21 @@ class Simulator:
 
     # Requests
 
-    def session(self, market: str, conn_id: str) -> Session:
-        return self.wire.session(market, conn_id, lambda topic: self._exchange.knows(market, topic))
+    def session(self, path: str, conn_id: str) -> Session:
+        return self.wire.session(path, conn_id, lambda topic: self._accepts(self.wire.paths[path], topic))
+
+    def _accepts(self, market: str, topic: str) -> bool:
+        """Whether a subscription is granted; one in `refuse_every` is not."""
+        if not self._exchange.knows(market, topic):
+            return False
+        self._asked += 1
+        return not self.options.refuse_every or self._asked % self.options.refuse_every != 0
 
     def rest(self, path: str, query: dict[str, str]) -> tuple[int, str]:
-        return self._exchange.rest(path, query, self._clock())
+        status, answer = self._exchange.rest(path, query, self._clock())
+        if self._ledger is not None:
+            self._ledger.add(answer.entries, 1)
+        return status, answer.text
 
     async def serve_client(self, client: Client) -> None:
         self.clients.add(client)
@@ -140,16 +150,23 @@ class Simulator:
         channel.clients.append(client)
         self._send(channel.topic.snapshot(self._clock()), [client])
 
-    def _send(self, message: Message | None, clients: list[Client]) -> None:
+    def _send(self, message: Message | None, clients: list[Client], skip: bool = False) -> None:
+        """`skip`: make the message and count it, but keep it from the clients."""
         if message is None:
             return
-        if clients:
+        if self.wire.stamped:
+            texts = [client.session.stamp(message.text) for client in clients]
+            if not skip:
+                for client, text in zip(clients, texts, strict=True):
+                    client.out.append(frame(text))
+        elif clients and not skip:
             data = frame(message.text)
             for client in clients:
                 client.out.append(data)
-            self.sent += len(clients)
+        receivers = 0 if skip else len(clients)
+        self.sent += receivers
         if self._ledger is not None:
-            self._ledger.add(message.entries, len(clients))
+            self._ledger.add(message.entries, receivers)
 
     # The market
 
@@ -161,12 +178,11 @@ class Simulator:
         for kind, symbol, fills in islice(self._events, count):
             for channel in shown[symbol.index][kind]:
                 message = channel.topic.publish(fills, now_ms)
-                clients = channel.clients
+                skip = False
                 if skip_every and message is not None and channel.topic.is_delta:
                     self._deltas += 1
-                    if self._deltas % skip_every == 0:
-                        clients = []
-                send(message, clients)
+                    skip = self._deltas % skip_every == 0
+                send(message, channel.clients, skip)
         if self._channels:
             self.messages += count
         for client in self.clients:
@@ -249,6 +265,10 @@ async def serve(options: Options) -> AsyncIterator[Simulator]:
                 simulator.rest,
             )
         )
+        if simulator.wire.rest_by_post:
+            simulator.posts = stack.enter_context(
+                posts.listen(options.host, simulator.rest, asyncio.get_running_loop())
+            )
         group = await stack.enter_async_context(asyncio.TaskGroup())  # a task that fails ends the context
         tasks = [group.create_task(simulator.run()), group.create_task(simulator.housekeeping())]
         if options.disconnect_every:

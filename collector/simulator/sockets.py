@@ -84,7 +84,7 @@ async def listen(
     serve_client: Callable[[Client], Awaitable[None]],
     rest: Rest,
 ) -> AsyncIterator[int]:
-    """Listen until the context ends; gives the port. `make_session(market, connection id)`. Raises OperatorError."""
+    """Listen until the context ends; gives the port. `make_session(path, connection id)`. Raises OperatorError."""
     numbers = itertools.count(1)
 
     def on_request(connection: ServerConnection, request: Request) -> Response | None:
@@ -100,9 +100,9 @@ async def listen(
 
     async def on_connection(connection: ServerConnection) -> None:
         assert connection.request is not None
-        market = wire.paths[urlsplit(connection.request.path).path]
-        session = make_session(market, f"{wire.name}-{next(numbers)}")
-        await serve_client(Client(connection, market, session))
+        path = urlsplit(connection.request.path).path
+        session = make_session(path, f"{wire.name}-{next(numbers)}")
+        await serve_client(Client(connection, wire.paths[path], session))
 
     try:
         server: Server = await serve(
@@ -126,13 +126,13 @@ async def listen(
         await server.wait_closed()
 
 
-def ready_line(wire: Wire, host: str, port: int) -> dict[str, object]:
-    """What a starting process prints for whoever started it."""
+def ready_line(wire: Wire, host: str, port: int, posts: str = "") -> dict[str, object]:
+    """What a starting process prints for whoever started it. `posts`: host:port of REST where it is not here."""
     at = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
     return {
         "ready": True,
         "port": port,
         "ws_url_base": f"ws://{at}",
-        "ws_urls": {market: f"ws://{at}{path}" for path, market in wire.paths.items()},
-        "rest_url": f"http://{at}",
+        "ws_urls": {market: f"ws://{at}{path}" for market, path in wire.bases.items()},
+        "rest_url": f"http://{posts or at}",
     }

@@ -25,6 +25,9 @@ class Session(Protocol):
 
     def handle(self, text: str) -> Reply: ...
 
+    def stamp(self, text: str) -> str:
+        """A published message as this connection gets it; called only where `Wire.stamped`, for skipped ones too."""
+
 
 class Message(msgspec.Struct, frozen=True, gc=False):
     """One published message, and the ledger's account of what it holds (without the number of receivers)."""
@@ -61,8 +64,8 @@ class Exchange(Protocol):
     def topic(self, market: str, name: str) -> Topic:
         """A topic at its first subscription."""
 
-    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, str]:
-        """HTTP status and body."""
+    def rest(self, path: str, query: Mapping[str, str], now_ms: int) -> tuple[int, Message]:
+        """HTTP status, and the body with what it tells for the ledger. `query`: of a POST, the members of its body."""
 
 
 class Transcript(Protocol):
@@ -78,6 +81,15 @@ class Wire(Protocol):
     name: str
     paths: Mapping[str, str]
     """WebSocket path → market."""
+    bases: Mapping[str, str]
+    """Market → the path that stands in a feed's `ws_url`; the adapter may add to it."""
+    rest_by_post: bool
+    """Whether requests to REST are POSTs of a JSON object, which have a port of their own here."""
+    stamped: bool
+    """Whether messages are numbered by connection, by `Session.stamp`."""
+
+    def symbol(self, market: str, model_symbol: str) -> str:
+        """The venue's name in that market for a symbol of the model ("BTCUSDT")."""
 
     def offers(self, market: str, topic: str) -> str:
         """The symbol of a topic of a kind that the market has, else ""."""
@@ -92,6 +104,7 @@ class Wire(Protocol):
     ) -> tuple[int, str]:
         """HTTP status and body for a recording that holds no such answer. `symbols`: market → what it recorded."""
 
-    def session(self, market: str, conn_id: str, knows: Callable[[str], bool]) -> Session: ...
+    def session(self, path: str, conn_id: str, knows: Callable[[str], bool]) -> Session:
+        """`path`: of the connection, one of `paths`. `knows(topic)`: whether a subscription is to be accepted."""
 
     def exchange(self, model: Market, started_ms: int) -> Exchange: ...

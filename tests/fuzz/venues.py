@@ -43,14 +43,13 @@ class Venue:
 
     def __init__(self, setup: Setup, seed: int) -> None:
         wire = SIMULATORS[setup.feed.exchange]
-        bases = sorted({*SYMBOLS, *setup.feed.symbols} if setup.feed.market != "inverse" else SYMBOLS)
-        model = Market(bases, seed)
+        model = Market(SYMBOLS, seed)
         self.now_ms = START_MS
         self._market = setup.feed.market
         self._events = model.events()
         self._exchange = wire.exchange(model, START_MS)
         self._session = wire.session(
-            self._market, "fuzz", lambda topic: self._exchange.knows(self._market, topic)
+            wire.bases[self._market], "fuzz", lambda topic: self._exchange.knows(self._market, topic)
         )
         self._known: dict[str, Topic] = {}
         self._subscribed: dict[str, Topic] = {}
@@ -84,9 +83,7 @@ class Venue:
 
 def symbols_of(exchange: str, market: str) -> list[str]:
     """Those that the simulated venue lists for the market model's symbols."""
-    if market != "inverse":
-        return SYMBOLS
-    return [symbol.removesuffix("T") for symbol in SYMBOLS]
+    return [SIMULATORS[exchange].symbol(market, symbol) for symbol in SYMBOLS]
 
 
 def simulated(rng: random.Random) -> tuple[Setup, Venue]:

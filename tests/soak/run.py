@@ -145,7 +145,7 @@ def _record(plan: Plan, folder: Path, database: Database) -> Outcome:
         config.write_text(
             f'[questdb]\nurl = "{database.endpoint.http_url}"\npg = "{database.endpoint.pg}"\n'
             f'[journal]\npath = "{folder / "journal"}"\n[http]\nlisten = "127.0.0.1:{port}"\n'
-            + feed_table("bybit", exchange.ready, plan.symbols)
+            + feed_table("bybit", "linear", exchange.ready, plan.symbols)
         )
         run = stack.enter_context(process("collector", "run", "--config", str(config), log=log))
         sampler = Sampler(run.pid, port)
