@@ -21,7 +21,7 @@ from websockets.exceptions import ConnectionClosed
 
 from collector.simulator import sockets
 from collector.simulator.bybit import BybitWire
-from collector.simulator.bybit_topics import BookTopic, Listing
+from collector.simulator.bybit_topics import BookTopic, listing
 from collector.simulator.ledger import Entry, read_ledger
 from collector.simulator.market import BOOK, LIQUIDATION, TICKER, TRADE, Market
 from collector.simulator.server import Options, Simulator, serve
@@ -197,7 +197,7 @@ def test_subscribing_again_gives_a_fresh_snapshot() -> None:
 def test_level_1_has_snapshots_only_and_repeats_itself_after_three_seconds() -> None:
     market = Market(["BTCUSDT"], seed=3)
     model = market.symbols[0]
-    topic = BookTopic(Listing("linear", model), "orderbook.1", 1)
+    topic = BookTopic(listing("linear", model), "orderbook.1", 1)
     first = json.loads(topic.snapshot(1_000_000).text)
     published: list[Json] = []
     events = market.events()

@@ -13,8 +13,9 @@ from typing import Any
 
 import msgspec
 
-from collector.simulator.bybit_topics import RECENT_TRADES, BybitTopic, Listing, TradeTopic, make_topic
+from collector.simulator.bybit_topics import RECENT_TRADES, BybitTopic, TradeTopic, listing, make_topic
 from collector.simulator.bybit_transcript import BybitTranscript
+from collector.simulator.listing import Listing
 from collector.simulator.market import Market
 from collector.simulator.wire import Message, Reply
 
@@ -94,8 +95,8 @@ class BybitExchange:
         self._started_ms = started_ms
         self._listings: dict[str, dict[str, Listing]] = {}
         for market in PATHS.values():
-            listings = [Listing(market, symbol) for symbol in model.symbols]
-            self._listings[market] = {listing.symbol: listing for listing in listings}
+            listings = [listing(market, symbol) for symbol in model.symbols]
+            self._listings[market] = {one.symbol: one for one in listings}
         self._trades: dict[tuple[str, str], TradeTopic] = {}
 
     def knows(self, market: str, topic: str) -> bool:
@@ -161,7 +162,7 @@ class BybitExchange:
         end = len(every) if category == "spot" else start + min(limit or 500, 1000)
         return {
             "category": category,
-            "list": [instrument(listing) for listing in every[start:end]],
+            "list": [instrument(one) for one in every[start:end]],
             "nextPageCursor": str(end) if end < len(every) else "",
         }
 

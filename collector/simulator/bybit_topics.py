@@ -9,8 +9,9 @@ from collections import deque
 from typing import Any
 
 from collector.simulator import ledger
+from collector.simulator.listing import Listing, TopicBase
 from collector.simulator.market import BOOK, LIQUIDATION, TICKER, TRADE, Fill, SymbolMarket
-from collector.simulator.orderbook import Side, Window
+from collector.simulator.orderbook import Window
 from collector.simulator.wire import Message
 
 REPEAT_MS = 3000
@@ -33,57 +34,16 @@ TICKER_FIELDS = [
 """The ledger's name of a field and Bybit's."""
 
 
-class Prices(dict[int, str]):
-    """Ticks → text, bounded."""
-
-    def __init__(self, decimals: int, strip: bool) -> None:
-        self._decimals, self._strip = decimals, strip
-
-    def __missing__(self, tick: int) -> str:
-        if len(self) > 200_000:
-            self.clear()
-        text = f"{tick / 10**self._decimals:.{max(2, self._decimals)}f}"
-        self[tick] = text = text.rstrip("0").rstrip(".") if self._strip else text
-        return text
+def listing(market: str, model: SymbolMarket) -> Listing:
+    item = model.instrument
+    inverse = market == "inverse"
+    symbol = f"{item.base}USD" if inverse and item.base != item.symbol else item.symbol
+    return Listing(market, symbol, model, contract=float(inverse), inverse=inverse, strip=market == "spot")
 
 
-class Listing:
-    """One symbol on one market: its name and how it writes numbers."""
-
-    def __init__(self, market: str, model: SymbolMarket) -> None:
-        item = model.instrument
-        self.market, self.model = market, model
-        self.symbol = f"{item.base}USD" if market == "inverse" and item.base != item.symbol else item.symbol
-        self.price = Prices(item.price_decimals, market == "spot")
-        lot, decimals = 10**item.lot_decimals, item.lot_decimals
-        if market == "inverse":
-            value = item.price(item.first_tick) / lot
-            self.qty = [str(max(1, round(lots * value))) for lots in item.quantities]
-        else:
-            self.qty = [f"{lots / lot:.{decimals}f}" for lots in item.quantities]
-        self.qty.append("0")  # the index -1 deletes a level
-
-    def base(self, qty: str, price: str) -> str:
-        """A size in base units, as the ledger has it."""
-        return repr(float(qty) / float(price)) if self.market == "inverse" else qty
-
-    def lots(self, lots: int) -> str:
-        item = self.model.instrument
-        if self.market == "inverse":
-            return str(round(lots / 10**item.lot_decimals * item.price(item.first_tick)))
-        return f"{lots / 10**item.lot_decimals:.{item.lot_decimals}f}"
-
-
-class TopicBase:
-    kind = -1
-    is_delta = False
-
+class BybitBase(TopicBase):
     def __init__(self, listing: Listing, prefix: str, started_ms: int) -> None:
-        self.listing, self.model = listing, listing.model
-        self.index = listing.model.index
-        self.where = (listing.market, listing.symbol)
-        self.name = f"{prefix}.{listing.symbol}"
-        self.started_ms = started_ms
+        super().__init__(listing, f"{prefix}.{listing.symbol}", started_ms)
         self.count = 0
 
     def seq(self, now_ms: int) -> int:
@@ -91,14 +51,8 @@ class TopicBase:
         self.count += 1
         return now_ms * 4000 + self.count * 7 + self.index % 7
 
-    def snapshot(self, now_ms: int) -> Message | None:
-        return None
 
-    def repeat(self, now_ms: int) -> Message | None:
-        return None
-
-
-class TradeTopic(TopicBase):
+class TradeTopic(BybitBase):
     kind = TRADE
 
     def __init__(self, listing: Listing, prefix: str, started_ms: int) -> None:
@@ -136,7 +90,7 @@ class TradeTopic(TopicBase):
         return Message(f'{{"topic":"{self.name}",{kind},"data":[{",".join(items)}]}}', entries)
 
 
-class LiquidationTopic(TopicBase):
+class LiquidationTopic(BybitBase):
     kind = LIQUIDATION
 
     def publish(self, fills: list[Fill], now_ms: int) -> Message | None:
@@ -154,7 +108,7 @@ class LiquidationTopic(TopicBase):
         return Message(text, entries)
 
 
-class BookTopic(TopicBase):
+class BookTopic(BybitBase):
     """`orderbook.N`: chained deltas, but for level 1, which has snapshots only."""
 
     kind = BOOK
@@ -205,19 +159,11 @@ class BookTopic(TopicBase):
             f'{{"topic":"{self.name}",{head},"data":{{"s":"{self.listing.symbol}","b":[{b}],"a":[{a}],'
             f'"u":{self._u},"seq":{self.seq(now_ms)}}},"cts":{self._cts}}}'
         )
-        bid, ask = self._best(self.model.bids), self._best(self.model.asks)
-        snap = int(kind == "snapshot")
-        return Message(
-            text, [ledger.book(*self.where, self._cts, now_ms, self._u, self.depth, snap, bid, ask)]
-        )
-
-    def _best(self, side: Side) -> str:
-        key = side.keys[-1]
-        price = self.listing.price[key * side.sign]
-        return f"{price},{self.listing.base(self.listing.qty[side.sizes[key]], price)}"
+        entry = self.book_entry(self._cts, now_ms, self._u, self.depth, kind == "snapshot")
+        return Message(text, [entry])
 
 
-class TickerTopic(TopicBase):
+class TickerTopic(BybitBase):
     """Derivatives: a snapshot, then what has changed. Spot: snapshots."""
 
     kind = TICKER
