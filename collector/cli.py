@@ -16,6 +16,7 @@ COMMANDS = {
     "simulate": "collector.simulator.cli",
     "replay": "collector.replay.cli",
     "verify": "collector.verify",
+    "repair": "collector.repair_cli",
     "dead-letter": "collector.deadletter_cli",
     "demo": "collector.demo",
 }

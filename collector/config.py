@@ -127,6 +127,10 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """So are trades; each time in vain doubles the wait."""
     max_age: Duration = Duration(0)
     """A connection is replaced, with overlap, at this age; 0: shortly before the exchange cuts it, where it does."""
+    connections: int = 1
+    """Sockets that bring the same streams; their rows deduplicate in the database."""
+    repair: bool = True
+    """Fetch missing trades over REST."""
 
     def __post_init__(self) -> None:
         if not self.symbols:
@@ -145,6 +149,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
             raise ValueError("book_depth must be between 1 and 1000")
         if min(self.silence, self.stream_silence, self.trades_silence) < 1:
             raise ValueError('silence, stream_silence and trades_silence must be at least "1s"')
+        if not 1 <= self.connections <= 4:
+            raise ValueError("connections must be between 1 and 4")
         if 0 < self.max_age < 5:
             raise ValueError('max_age must be at least "5s", or "0s"')
         check_url(self.ws_url, "ws_url", "wss", "ws")

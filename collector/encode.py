@@ -15,6 +15,7 @@ from collector.rows import (
     FeedEvent,
     Gap,
     Liquidation,
+    ListedInstrument,
     Row,
     Ticker,
     Trade,
@@ -44,6 +45,7 @@ class RowEncoder:
             Ticker: self._ticker,
             FeedEvent: self._event,
             Gap: self._gap,
+            ListedInstrument: self._instrument,
             Alert: self._alert,
             CollectorStats: self._stats,
         }
@@ -157,6 +159,7 @@ class RowEncoder:
                 "symbol": row.symbol,
                 "channel": row.channel,
                 "cause": row.cause,
+                "repair": row.repair,
             },
             columns={
                 "recv_ts": TimestampMicros(row.recv_ts),
@@ -164,8 +167,24 @@ class RowEncoder:
                 "to_ts": None if row.to_ts is None else TimestampMicros(row.to_ts),
                 "missing": row.missing,
                 "repaired": row.repaired,
+                "recovered": row.recovered,
             },
             at=TimestampMicros(row.from_ts),
+        )
+
+    def _instrument(self, row: ListedInstrument) -> None:
+        symbols = ("exchange", "market", "symbol", "name", "base", "quote", "kind", "status")
+        self._buffer.row(
+            "instruments",
+            symbols={name: getattr(row, name) or None for name in symbols},
+            columns={
+                "recv_ts": TimestampMicros(row.recv_ts),
+                "contract_size": row.contract_size,
+                "inverse": row.inverse,
+                "tick": row.tick,
+                "lot": row.lot,
+            },
+            at=TimestampMicros(row.ts),
         )
 
     def _alert(self, row: Alert) -> None:

@@ -31,7 +31,7 @@ OVERLAP_LOOK = 0.1
 
 
 class Feed:
-    """At any time one connection, or two while one takes over from the other."""
+    """At any time one connection (or `connections` of them), and another while it takes over from one."""
 
     def __init__(
         self,
@@ -53,22 +53,26 @@ class Feed:
 
     async def run(self) -> None:
         """Until cancelled."""
-        delays = backoff(RETRY_FIRST, RETRY_CAP)
         try:
-            while True:
-                first = await self._open()
-                if first is not None:
-                    last, reason = await self._carry(first)
-                    if last.last_message - first.opened_at > HEALTHY_SECONDS:
-                        delays = backoff(RETRY_FIRST, RETRY_CAP)
-                    log.warning("disconnected", feed=self.name, cause=reason)
-                await asyncio.sleep(next(delays))
-                self._metrics.reconnects += 1
+            await asyncio.gather(*(self._connect() for _ in range(self._venue.feed.connections)))
         finally:
             tasks = list(self._live.values())
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _connect(self) -> None:
+        """One connection after the other; a second one beside the first carries the same streams."""
+        delays = backoff(RETRY_FIRST, RETRY_CAP)
+        while True:
+            first = await self._open()
+            if first is not None:
+                last, reason = await self._carry(first)
+                if last.last_message - first.opened_at > HEALTHY_SECONDS:
+                    delays = backoff(RETRY_FIRST, RETRY_CAP)
+                log.warning("disconnected", feed=self.name, cause=reason)
+            await asyncio.sleep(next(delays))
+            self._metrics.reconnects += 1
 
     async def _open(self) -> Connection | None:
         """A connection that is being served, or None: the reason is told."""

@@ -106,6 +106,32 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     missing: int | None = None
     """How many messages are missing, where a sequence tells; else None."""
     repaired: bool = False
+    """Whether every trade of it is stored now."""
+    repair: str | None = None
+    """What REST gave: complete, partial, none, unavailable, failed; None: not asked yet."""
+    recovered: int | None = None
+    """Trades that REST gave."""
+
+
+class ListedInstrument(msgspec.Struct, frozen=True, gc=False):
+    """One symbol, as its venue lists it on that day; see `exchanges.base.Instrument`."""
+
+    ts: int
+    """Midnight."""
+    recv_ts: int
+    exchange: str
+    market: str
+    symbol: str
+    name: str
+    """BASE-QUOTE-KIND"""
+    base: str
+    quote: str
+    kind: str
+    status: str
+    contract_size: float
+    inverse: bool
+    tick: float | None
+    lot: float | None
 
 
 class Alert(msgspec.Struct, frozen=True, gc=False):
@@ -155,4 +181,6 @@ class CollectorStats(msgspec.Struct, frozen=True, gc=False):
     dead_letters: int
 
 
-Row = Trade | BookSnapshot | Liquidation | Ticker | FeedEvent | Gap | Alert | CollectorStats
+Row = (
+    Trade | BookSnapshot | Liquidation | Ticker | FeedEvent | Gap | ListedInstrument | Alert | CollectorStats
+)

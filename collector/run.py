@@ -35,10 +35,12 @@ from collector.feed import Feed
 from collector.gaps import QUIET_MARGIN_US
 from collector.gate import Gates
 from collector.health import HealthServer
-from collector.instruments import Directory, check_feeds
+from collector.instruments import Directory, check_feeds, rest_url
 from collector.journal import Journal
 from collector.metrics import Metrics
 from collector.recorder import Recorder
+from collector.repair import Repairer
+from collector.rows import Row
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink
 from collector.stats import Sampler
@@ -76,12 +78,23 @@ class App:
         self.metrics.fills[bounds.REST_ANSWER.name] = lambda: max(
             (venue.rest.largest_answer for venue in self._venues), default=0
         )
+        self._repairers = [
+            Repairer(venue, self._add, lambda: self._endpoint)
+            for venue in self._venues
+            if venue.feed.repair and "trades" in venue.feed.channels and rest_url(venue.feed)
+        ]
+        self._endpoint: Endpoint | None = None
+        """The database, once it is ready for rows."""
         self._sampler = Sampler(self.journal, store, self.metrics)
         self._shipper: Shipper | None = None
         self._stopping = threading.Event()
         self._clean = False
         self._loop: asyncio.AbstractEventLoop | None = None
         self._started = time.monotonic()
+
+    def _add(self, row: Row) -> None:
+        """A row that no feed brings."""
+        self.journal.add(row, now_us())
 
     def _state(self) -> bytes:
         return state.encode(self.feeds, now_us(), self._clean)
@@ -150,6 +163,7 @@ class App:
         database = threading.Thread(target=self._ship, args=(endpoint,), name="database", daemon=True)
         database.start()
         tasks = [asyncio.create_task(work) for work in (self._seal(), self._watch(), self._sampler.run())]
+        tasks += [asyncio.create_task(repairer.run()) for repairer in self._repairers]
         feeds = [asyncio.create_task(feed.run()) for feed in self.feeds]
         try:
             async with asyncio.timeout(duration):
@@ -230,7 +244,7 @@ class App:
                     self._config.journal, self._store, sink, self._dead, self.metrics, self._on_damage
                 )
                 shipper.start()
-                self._shipper = shipper
+                self._shipper, self._endpoint = shipper, endpoint
                 self._supervise(sink, shipper)
                 return
 
@@ -245,7 +259,8 @@ class App:
             if shipper.unavailable and managed.crashed(config):
                 log.error("the managed QuestDB has crashed, starting it again")
                 try:
-                    sink.move(resolve(config).http_url)
+                    self._endpoint = resolve(config)
+                    sink.move(self._endpoint.http_url)
                 except OperatorError as error:
                     log.error("QuestDB can't be started, rows wait in the journal", cause=str(error))
 

@@ -100,14 +100,17 @@ def read_stored(
 def read_gaps(
     connection: psycopg.Connection[tuple[Any, ...]], exchange: str
 ) -> dict[Key, list[tuple[int, int]]]:
-    """The declared holes, µs. One left open lasts until its stream is subscribed again: by a collector that has another
-    journal and does not know of it."""
+    """The declared holes, µs, but for those that claim to be repaired. One left open lasts until its stream is subscribed
+    again: by a collector that has another journal and does not know of it."""
     subscribed: dict[Key, list[int]] = {}
     query = "SELECT channel, market, symbol, ts::long FROM feed_events WHERE exchange = %s AND event = 'subscribed'"
     for channel, market, symbol, ts in read_rows(connection, query, exchange):
         subscribed.setdefault((channel, market, symbol), []).append(ts)
     gaps: dict[Key, list[tuple[int, int]]] = {}
-    query = "SELECT channel, market, symbol, from_ts::long, to_ts::long, recv_ts::long FROM gaps WHERE exchange = %s"
+    query = (
+        "SELECT channel, market, symbol, from_ts::long, to_ts::long, recv_ts::long FROM gaps "
+        "WHERE exchange = %s AND NOT repaired"
+    )
     for channel, market, symbol, first, last, noticed in read_rows(connection, query, exchange):
         key = (channel, market, symbol)
         if last is None:  # it may begin before the last subscription, but was noticed after it

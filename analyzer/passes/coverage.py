@@ -91,7 +91,7 @@ COVERAGE = Analysis(
         "subscribed": "SELECT exchange, market, symbol, channel, min(ts) first FROM feed_events "
         "WHERE event = 'subscribed' AND ts < {end}{instruments}",
         "gaps": "SELECT exchange, market, symbol, channel, from_ts, to_ts FROM gaps "
-        "WHERE ts < {end} AND (to_ts IS NULL OR to_ts > {start}){instruments}",
+        "WHERE ts < {end} AND (to_ts IS NULL OR to_ts > {start}) AND NOT repaired{instruments}",
         "resumed": "SELECT g.exchange exchange, g.market market, g.symbol symbol, g.channel channel, g.from_ts from_ts, "
         "min(s.ts) again FROM (SELECT * FROM gaps WHERE to_ts IS NULL AND ts < {end}{instruments}) g "
         "JOIN (SELECT * FROM feed_events WHERE event = 'subscribed' AND ts < {end}) s "

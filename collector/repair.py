@@ -1,0 +1,175 @@
+"""Fills declared holes in trades from the venue's REST. The table `gaps` is the queue, so that a hole waits there through
+restarts of either side, whoever has declared it; rows fetched twice deduplicate by their key."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import psycopg
+import structlog
+
+from collector.config import FeedConfig
+from collector.connection import now_us
+from collector.database.endpoint import DatabaseError, Endpoint, connect
+from collector.exchanges.base import BadAnswerError, Hole, Instrument, TradeHistory
+from collector.rest import RequestRefusedError, Rest
+from collector.rows import Gap, Row
+from collector.venue import Venue
+
+log = structlog.get_logger()
+
+LOOK_SECONDS = 10.0
+SETTLE_US = 3_000_000
+"""How long after a hole was noticed the venue is asked: it must show the trades by then."""
+HORIZON_US = 7 * 86_400_000_000
+"""Older holes are left to `collector repair`."""
+AT_ONCE = 100
+"""Holes taken from the queue at once."""
+MOST_PAGES = 500
+"""Of one hole; what is left of it is for the next `collector repair`."""
+NEIGHBOUR_US = 3_600_000_000
+"""How far from a hole the trades next to it are looked for."""
+
+
+class Outcome(msgspec.Struct, frozen=True):
+    gap: Gap
+    """As it is to be stored."""
+    detail: str = ""
+
+
+class Repair:
+    """One venue's holes. `store` takes rows; it may wait for room."""
+
+    def __init__(self, venue: Venue, store: Callable[[Row], None]) -> None:
+        self._venue, self._store = venue, store
+        feed = venue.feed
+        self._history: TradeHistory | None = venue.exchange.history(feed.market)
+
+    async def fill(self, gap: Gap, last_id: str, next_id: str) -> Outcome:
+        """Ask for the trades of one hole, store them and the gap's new state."""
+        assert gap.to_ts is not None
+        if self._history is None:
+            return self._told(gap, "unavailable", 0)
+        listing = await self._venue.instruments()
+        hole = Hole(gap.symbol, gap.from_ts, gap.to_ts, last_id, next_id)
+        try:
+            found, complete = await self._fetch(
+                hole, self._history, listing.get(gap.symbol), self._venue.rest
+            )
+        except (RequestRefusedError, BadAnswerError) as error:
+            return self._told(gap, "failed", 0, str(error))
+        return self._told(gap, "complete" if complete else "partial" if found else "none", found)
+
+    async def _fetch(
+        self, hole: Hole, history: TradeHistory, instrument: Instrument | None, rest: Rest
+    ) -> tuple[int, bool]:
+        """How many trades of the hole came, and whether these are all."""
+        ids: set[str] = set()
+        request = history.request(hole, instrument)
+        for _ in range(MOST_PAGES):
+            body = await rest.fetch(request)
+            page = history.page(hole, instrument, request, body, now_us())
+            for trade in page.trades:
+                if hole.from_ts <= trade.ts <= hole.to_ts and trade.trade_id not in ids:
+                    ids.add(trade.trade_id)
+                    self._store(trade)
+            if page.complete or page.next is None:
+                return len(ids), page.complete
+            request = page.next
+        return len(ids), False
+
+    def _told(self, gap: Gap, state: str, found: int, detail: str = "") -> Outcome:
+        row = msgspec.structs.replace(gap, repaired=state == "complete", repair=state, recovered=found)
+        self._store(row)
+        log.info(
+            "gap repaired" if row.repaired else "gap not repaired, or in part",
+            exchange=gap.exchange,
+            market=gap.market,
+            symbol=gap.symbol,
+            repair=state,
+            trades=found,
+            **({"cause": detail} if detail else {}),
+        )
+        return Outcome(row, detail)
+
+
+class Repairer:
+    """Does so for one venue of a running collector, for ever."""
+
+    def __init__(
+        self, venue: Venue, store: Callable[[Row], None], endpoint: Callable[[], Endpoint | None]
+    ) -> None:
+        """`endpoint()`: the database, None while it has not been reached."""
+        self._venue, self._endpoint = venue, endpoint
+        self._repair = Repair(venue, store)
+        self._tried: set[tuple[str, int]] = set()
+        """Holes whose new state may not be in the table yet; at most AT_ONCE."""
+
+    async def run(self) -> None:
+        while True:
+            await asyncio.sleep(LOOK_SECONDS)
+            endpoint = self._endpoint()
+            if endpoint is None:
+                continue
+            now = now_us()
+            try:
+                gaps = await asyncio.to_thread(
+                    waiting, endpoint, self._venue.feed, now - HORIZON_US, now - SETTLE_US
+                )
+                self._tried &= {(gap.symbol, gap.from_ts) for gap in gaps}
+                for gap in gaps:
+                    if (gap.symbol, gap.from_ts) not in self._tried:
+                        neighbours = await asyncio.to_thread(beside, endpoint, gap)
+                        await self._repair.fill(gap, *neighbours)
+                        self._tried.add((gap.symbol, gap.from_ts))
+            except (psycopg.Error, DatabaseError) as error:
+                log.debug("repair waits for the database", cause=str(error))
+
+
+def waiting(
+    endpoint: Endpoint, feed: FeedConfig, since_us: int, until_us: int, again: bool = False
+) -> list[Gap]:
+    """Holes in the feed's trades that have ended, were noticed before `until_us` and begin after `since_us`, oldest
+    first; those not tried yet, or (`again`) all that are not whole. Raises psycopg.Error or DatabaseError."""
+    tried = "NOT repaired" if again else "repair IS NULL"
+    with connect(endpoint) as connection:
+        rows = connection.execute(
+            "SELECT from_ts::long, to_ts::long, recv_ts::long, symbol, cause, missing FROM gaps "  # noqa: S608 - ours
+            f"WHERE exchange = %s AND market = %s AND channel = 'trades' AND ts >= {since_us} "
+            f"AND to_ts IS NOT NULL AND recv_ts < {until_us} AND {tried} ORDER BY ts LIMIT {AT_ONCE}",
+            (feed.exchange, feed.market),
+        ).fetchall()
+    symbols = set(feed.symbols)
+    return [
+        Gap(first, last, noticed, feed.exchange, feed.market, symbol, "trades", cause, missing)
+        for first, last, noticed, symbol, cause, missing in rows
+        if symbol in symbols
+    ]
+
+
+def beside(endpoint: Endpoint, gap: Gap) -> tuple[str, str]:
+    """Ids of the newest trade before the hole and of the oldest after it, "" where there is none within an hour."""
+    assert gap.to_ts is not None
+    with connect(endpoint) as connection:
+
+        def ids(bounds: str, order: str) -> list[str]:
+            rows: list[tuple[Any, ...]] = connection.execute(
+                "SELECT ts, trade_id FROM trades WHERE exchange = %s AND market = %s AND symbol = %s "  # noqa: S608
+                f"AND {bounds} ORDER BY ts {order} LIMIT 100",
+                (gap.exchange, gap.market, gap.symbol),
+            ).fetchall()
+            return [trade_id for ts, trade_id in rows if ts == rows[0][0]]
+
+        before = ids(f"ts < {gap.from_ts} AND ts > {gap.from_ts - NEIGHBOUR_US}", "DESC")
+        after = ids(f"ts > {gap.to_ts} AND ts < {gap.to_ts + NEIGHBOUR_US}", "ASC")
+    return _extreme(before, max), _extreme(after, min)
+
+
+def _extreme(ids: Sequence[str], choose: Callable[..., str]) -> str:
+    """Of trades at one time: by number, where the venue numbers them."""
+    if not ids:
+        return ""
+    return choose(ids, key=int) if all(trade_id.isdigit() for trade_id in ids) else ids[0]

@@ -1,0 +1,105 @@
+"""Holes in trades filled from REST: by the running collector, and on demand. The ledger is the judge: `verify` takes a
+gap that claims to be repaired for no excuse."""
+
+from __future__ import annotations
+
+import json
+import signal
+import time
+from pathlib import Path
+
+from collector.database.endpoint import Endpoint
+from tests.conftest import query
+from tests.processes import background, collector, config_file, wait_until
+
+
+def trades_of(ledger: Path, config: Path) -> dict[str, int]:
+    """What `collector verify` says of trades, over all symbols."""
+    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json")
+    streams = [stream for stream in json.loads(done.stdout)["streams"] if stream["table"] == "trades"]
+    return {
+        name: sum(stream[name] for stream in streams) for name in ("sent", "missing", "undeclared", "wrong")
+    }
+
+
+def test_the_running_collector_repairs_what_a_disconnect_cost(tmp_path: Path, database: Endpoint) -> None:
+    """With a little market REST's newest 1,000 trades reach back past every hole."""
+    ledger = tmp_path / "ledger.jsonl"
+    simulate = [
+        "simulate",
+        "--port",
+        "0",
+        "--rate",
+        "150",
+        "--ledger",
+        str(ledger),
+        "--disconnect-every",
+        "3s",
+    ]
+    with background(tmp_path / "simulate.log", *simulate) as exchange:
+        ready = exchange.line()
+        config = config_file(tmp_path, database, ready["ws_urls"]["linear"], ready["rest_url"])
+        with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+            repaired = "SELECT count() FROM gaps WHERE repair = 'complete' AND recovered > 0"
+            wait_until(lambda: query(database, repaired)[0][0] >= 3, what="the repair")
+            exchange.end()
+            assert recording.end(signal.SIGTERM) == 0
+    trades = trades_of(ledger, config)
+    assert trades["sent"] > 300
+    assert trades["undeclared"] == trades["wrong"] == 0
+    assert query(database, "SELECT count() FROM gaps WHERE repaired != (repair = 'complete')") == [(0,)]
+    assert query(database, "SELECT DISTINCT channel FROM gaps WHERE repair IS NOT NULL") == [("trades",)]
+
+
+def test_repair_on_demand_fetches_what_a_killed_collector_missed(tmp_path: Path, database: Endpoint) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    simulate = ["simulate", "--port", "0", "--rate", "150", "--ledger", str(ledger)]
+    with background(tmp_path / "simulate.log", *simulate) as exchange:
+        ready = exchange.line()
+        urls = ready["ws_urls"]["linear"], ready["rest_url"]
+        config = config_file(tmp_path, database, *urls, channels=["trades"], repair=False)
+        for number in (signal.SIGKILL, signal.SIGTERM):
+            with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+                time.sleep(3)
+                recording.end(number)
+            time.sleep(1)
+        assert trades_of(ledger, config)["missing"] > 0
+        done = collector("repair", "--config", str(config), "--since", "1h", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        outcomes = json.loads(done.stdout)
+        assert {outcome["gap"]["repair"] for outcome in outcomes} == {"complete"}
+        assert {outcome["gap"]["symbol"] for outcome in outcomes} == {"BTCUSDT", "ETHUSDT", "SOLUSDT"}
+        assert sum(outcome["gap"]["recovered"] for outcome in outcomes) > 20
+        again = collector("repair", "--config", str(config), "--since", "1h")
+        assert "no hole to repair" in again.stdout
+        exchange.end()
+    rows = query(database, "SELECT count() FROM trades")[0][0]
+    trades = trades_of(ledger, config)
+    assert trades["undeclared"] == trades["wrong"] == 0
+    assert rows == query(database, "SELECT count() FROM (SELECT DISTINCT symbol, trade_id FROM trades)")[0][0]
+
+
+def test_a_hole_larger_than_the_venue_remembers_is_repaired_in_part_and_says_so(
+    tmp_path: Path, database: Endpoint
+) -> None:
+    """Spot's REST has the newest 60 trades only."""
+    ledger = tmp_path / "ledger.jsonl"
+    simulate = ["simulate", "--port", "0", "--rate", "600", "--ledger", str(ledger)]
+    with background(tmp_path / "simulate.log", *simulate) as exchange:
+        ready = exchange.line()
+        urls = ready["ws_urls"]["spot"], ready["rest_url"]
+        more = {"market": "spot", "channels": ["trades"], "repair": False, "symbols": ["BTCUSDT"]}
+        config = config_file(tmp_path, database, *urls, **more)
+        for number, pause in ((signal.SIGKILL, 4), (signal.SIGTERM, 0)):
+            with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+                time.sleep(2)
+                recording.end(number)
+            time.sleep(pause)
+        done = collector("repair", "--config", str(config), "--since", "1h", "--format", "json")
+        (outcome,) = json.loads(done.stdout)
+        assert outcome["gap"]["repair"] in ("partial", "none")
+        assert not outcome["gap"]["repaired"]
+        exchange.end()
+    trades = trades_of(ledger, config)
+    assert trades["missing"] > 0
+    assert trades["undeclared"] == 0
