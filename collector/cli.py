@@ -16,6 +16,8 @@ COMMANDS = {
     "simulate": "collector.simulator.cli",
     "replay": "collector.replay.cli",
     "verify": "collector.verify",
+    "exchanges": "collector.exchanges_cli",
+    "symbols": "collector.exchanges_cli",
     "repair": "collector.repair_cli",
     "dead-letter": "collector.deadletter_cli",
     "demo": "collector.demo",

@@ -17,6 +17,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from collector.symbols import top_of
+
 DEFAULT_FILE = Path("evenkeel.toml")
 ANALYZER_SECTIONS = frozenset({"analyzer"})
 """Sections of the same file that the other program owns and checks."""
@@ -127,6 +129,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """So are trades; each time in vain doubles the wait."""
     max_age: Duration = Duration(0)
     """A connection is replaced, with overlap, at this age; 0: shortly before the exchange cuts it, where it does."""
+    symbols_refresh: Duration = Duration(8 * 3600)
+    """How often the venue's list is looked at again: for patterns, `top:N`, and what was delisted."""
     connections: int = 1
     """Sockets that bring the same streams; their rows deduplicate in the database."""
     repair: bool = True
@@ -138,6 +142,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
         if len(set(self.symbols)) != len(self.symbols):
             raise ValueError("symbols names one of them twice")
         for symbol in self.symbols:
+            if symbol.startswith("top:"):
+                top_of(symbol)
             if not symbol or not symbol.isprintable() or len(symbol) > 64:
                 raise ValueError(f"symbol {symbol!r} must be 1 to 64 printable characters")
         if not self.channels or len(set(self.channels)) != len(self.channels):
@@ -149,6 +155,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
             raise ValueError("book_depth must be between 1 and 1000")
         if min(self.silence, self.stream_silence, self.trades_silence) < 1:
             raise ValueError('silence, stream_silence and trades_silence must be at least "1s"')
+        if self.symbols_refresh < 1:
+            raise ValueError('symbols_refresh must be at least "1s"')
         if not 1 <= self.connections <= 4:
             raise ValueError("connections must be between 1 and 4")
         if 0 < self.max_age < 5:
@@ -240,6 +248,9 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> C
             f"{source}: key questdb.{key}: secrets don't belong in this file; set EVENKEEL_QUESTDB_{key.upper()} "
             f"or EVENKEEL_QUESTDB_{key.upper()}_FILE"
         )
+    for feed in data.get("feeds", []) if isinstance(data.get("feeds"), list) else ():
+        if isinstance(feed, dict) and isinstance(feed.get("symbols"), str):
+            feed["symbols"] = [feed["symbols"]]
     _overlay(data, environ)
     data = {key: value for key, value in data.items() if key not in ANALYZER_SECTIONS}
     try:

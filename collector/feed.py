@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 import random
 import time
 from collections.abc import Sequence
@@ -45,7 +44,6 @@ class Feed:
         self.recorder = recorder
         self._venue, self._metrics = venue, metrics
         self._max_age = float(venue.feed.max_age) or venue.exchange.limits.max_age * REPLACE_AT
-        self._numbers = itertools.count(1)
         self._live: dict[Connection, asyncio.Task[str]] = {}
         self._last_push_us = 0
         """Event time of the newest message, over the connections that have ended."""
@@ -79,7 +77,7 @@ class Feed:
         instruments = await self._venue.instruments()
         await self._venue.gate.connect()
         connection = Connection(
-            next(self._numbers), self._venue, instruments, self.streams, self.recorder, self._metrics
+            next(self.recorder.numbers), self._venue, instruments, self.streams, self.recorder, self._metrics
         )
         try:
             await connection.open(self._paused)
@@ -125,7 +123,7 @@ class Feed:
         while time.monotonic() < deadline and not new_task.done():
             if old_task.done():
                 return new  # it went early: what neither has is declared
-            if new.decoder.last_push_us and self.recorder.gaps.covers(new.number, old.number):
+            if new.decoder.last_push_us and self.recorder.gaps.covers({new.number}, {old.number}):
                 old.retire("replaced before the exchange cuts it")
                 await asyncio.wait({old_task})
                 return new
@@ -136,6 +134,19 @@ class Feed:
             new.retire("a successor that did not become whole")
             await asyncio.wait({new_task})
         return None
+
+    async def retire(self, reason: str) -> None:
+        """End all connections in good order; `run` is to be cancelled then."""
+        tasks = list(self._live.values())
+        for connection in self._live:
+            connection.retire(reason)
+        if tasks:
+            await asyncio.wait(tasks)
+
+    @property
+    def numbers(self) -> list[int]:
+        """Of the connections that are open."""
+        return [connection.number for connection in self._live]
 
     def pause(self, paused: bool) -> None:
         """Stop or go on reading; the kernel's buffers and the venue hold what comes meanwhile."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Set
 
 from collector.exchanges.base import Stream
 from collector.rows import Gap
@@ -124,9 +124,24 @@ class GapTracker:
     def carried_by(self, source: int) -> list[Stream]:
         return [stream for stream, carriers in self._whole.items() if source in carriers]
 
-    def covers(self, new: int, old: int) -> bool:
-        """Whether connection `new` has all that `old` has whole."""
-        return all(new in carriers for carriers in self._whole.values() if old in carriers)
+    def covers(self, new: Set[int], old: Set[int], without: Set[str] = frozenset()) -> bool:
+        """Whether the connections `new` have all that `old` have whole, but for the symbols in `without`."""
+        return all(
+            carriers.keys() & new
+            for (_, symbol), carriers in self._whole.items()
+            if symbol not in without and carriers.keys() & old
+        )
+
+    def dropped(self, stream: Stream, ts: int, recv_us: int | None = None) -> None:
+        """The stream is no longer recorded, from `ts` (µs) on: an open hole, of which nothing more is known."""
+        recv_us = ts if recv_us is None else recv_us
+        self._whole.pop(stream, None)
+        for source in list(self.awaiting):
+            self._no_longer_awaited(stream, source)
+        self._shed.pop(stream, None)
+        if stream in self.begun and self.open.pop(stream, None) is None:
+            self._write(stream, OpenGap(ts, "dropped", None), None, recv_us, new=True)
+        self.begun.discard(stream)
 
     def declare(
         self, stream: Stream, from_ts: int, to_ts: int, cause: str, missing: int | None, recv_us: int

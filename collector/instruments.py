@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+import zlib
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TypeAlias
 
@@ -17,11 +18,14 @@ from collector.exchanges import EXCHANGES
 from collector.exchanges.base import BadAnswerError, Instrument, Request
 from collector.gate import Gates
 from collector.rest import RequestRefusedError, Rest
+from collector.rows import ListedInstrument
+from collector.symbols import hint, is_dynamic
 
 log = structlog.get_logger()
 
 MAX_PAGES = 50
 RETRY_FIRST, RETRY_CAP = 1.0, 60.0
+DAY_US = 86_400_000_000
 Listing: TypeAlias = "dict[str, Instrument]"
 """By symbol."""
 
@@ -115,11 +119,24 @@ class Directory:
         for index, feed in enumerate(feeds):
             known = self._listings.get(self._key(feed), {})
             for symbol in feed.symbols:
-                if known and symbol not in known:
+                if known and not is_dynamic(symbol) and symbol not in known:
                     raise ConfigError(
                         f"configuration: key feeds[{index}].symbols: {feed.exchange} {feed.market} has no symbol "
                         f'"{symbol}"{hint(symbol, known)}'
                     )
+
+    def known(self, feed: FeedConfig) -> Listing:
+        """The newest list that was had; empty before any."""
+        return self._listings.get(self._key(feed), {})
+
+    async def refresh(self, feed: FeedConfig, rest: Rest) -> Listing:
+        """As the venue lists them now, in one attempt. Raises one of UNANSWERED."""
+        listing = await fetch_listing(feed, rest.fetch_once)
+        if not listing:
+            raise BadAnswerError("the venue lists nothing")
+        self._listings[self._key(feed)] = listing
+        self.save()
+        return listing
 
     async def of(self, feed: FeedConfig, rest: Rest) -> Listing:
         """The feed's instruments; those of a venue that needs them are waited for, for ever."""
@@ -153,6 +170,23 @@ class Directory:
             except OSError as error:
                 log.warning("instruments not kept for the next start", cause=str(error))
 
+    def keep_symbols(self, feed: FeedConfig, selectors: list[str], symbols: list[str]) -> None:
+        """For a start at which the venue can't be asked."""
+        try:
+            self._choice(feed, selectors).write_bytes(msgspec.json.encode(symbols))
+        except OSError as error:
+            log.warning("chosen symbols not kept for the next start", cause=str(error))
+
+    def kept_symbols(self, feed: FeedConfig, selectors: list[str]) -> list[str]:
+        try:
+            return msgspec.json.decode(self._choice(feed, selectors).read_bytes(), type=list[str])
+        except (OSError, msgspec.DecodeError):
+            return []
+
+    def _choice(self, feed: FeedConfig, selectors: list[str]) -> Path:
+        told = zlib.crc32(" ".join(selectors).encode())
+        return self._folder / f"symbols-{feed.exchange}-{feed.market}-{told:08x}.json"
+
     def _recall(self, feed: FeedConfig) -> None:
         try:
             kept = self._folder / f"instruments-{feed.exchange}-{feed.market}.json"
@@ -162,6 +196,22 @@ class Directory:
         self._listings[self._key(feed)] = {item.symbol: item for item in items}
 
 
-def hint(symbol: str, known: Iterable[str]) -> str:
-    near = sorted(name for name in known if name.lower() == symbol.lower() or symbol in name)[:3]
-    return f"; did you mean {', '.join(near)}?" if near else "; use the exchange's own name"
+def listed_rows(feed: FeedConfig, listing: Listing, now: int) -> Iterator[ListedInstrument]:
+    """Rows of `instruments`: one a symbol and day, so that a restart adds none."""
+    for item in listing.values():
+        yield ListedInstrument(
+            now - now % DAY_US,
+            now,
+            feed.exchange,
+            feed.market,
+            item.symbol,
+            f"{item.base}-{item.quote}-{item.kind}".upper(),
+            item.base,
+            item.quote,
+            item.kind,
+            item.status,
+            item.contract_size,
+            item.inverse,
+            item.tick,
+            item.lot,
+        )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -73,6 +74,8 @@ class Recorder:
         """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
         self._raw = b""
         self._sources: dict[int, Source] = {}
+        self.numbers = itertools.count(1)
+        """Of connections, each its own."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(CHANNEL_OF, self._row),
             Send: lambda item: self._sources[self._source].send(item.text),

@@ -38,8 +38,8 @@ from collector.health import HealthServer
 from collector.instruments import Directory, check_feeds, rest_url
 from collector.journal import Journal
 from collector.metrics import Metrics
-from collector.recorder import Recorder
 from collector.repair import Repairer
+from collector.roster import Roster
 from collector.rows import Row
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink
@@ -69,11 +69,11 @@ class App:
         self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
         gates = Gates()
         self._venues = [Venue(feed, gates, directory) for feed in config.feeds]
-        self.feeds = [
-            Feed(venue, streams, Recorder(venue.feed, self.journal, self._dead, self.metrics), self.metrics)
-            for venue in self._venues
-            for streams in venue.plan
+        self.rosters = [
+            Roster(venue, self.journal, self._dead, self.metrics, self._begun) for venue in self._venues
         ]
+        self._past: state.State | None = None
+        """What the last run left in state.json."""
         self.metrics.fills[bounds.MESSAGE.name] = lambda: max((feed.held for feed in self.feeds), default=0)
         self.metrics.fills[bounds.REST_ANSWER.name] = lambda: max(
             (venue.rest.largest_answer for venue in self._venues), default=0
@@ -96,8 +96,21 @@ class App:
         """A row that no feed brings."""
         self.journal.add(row, now_us())
 
+    @property
+    def feeds(self) -> list[Feed]:
+        return [feed for roster in self.rosters for feed in roster.feeds]
+
+    def _begun(self, feeds: list[Feed]) -> None:
+        """Feeds whose symbols are known now: declare the hole that the last run left in them."""
+        if self._past is not None and feeds:
+            alone = [roster.venue.name for roster in self.rosters].count(feeds[0].name) == 1
+            state.restore(self._past, feeds, now_us(), self._store.torn_since, alone)
+
     def _state(self) -> bytes:
-        return state.encode(self.feeds, now_us(), self._clean)
+        waiting = {roster.venue.name for roster in self.rosters if not roster.feeds}
+        past = self._past.feeds if self._past is not None else []
+        carried = [feed for feed in past if feed.feed in waiting]
+        return state.encode(self.feeds, now_us(), self._clean, carried)
 
     def _on_pressure(self, paused: bool) -> None:
         log.warning("journal writer is behind, reading stops" if paused else "journal writer has caught up")
@@ -109,8 +122,8 @@ class App:
         """Rows received in between are lost in the journal; which ones can't be told."""
 
         def declare() -> None:
-            for feed in self.feeds:
-                gaps = feed.recorder.gaps
+            for roster in self.rosters:
+                gaps = roster.recorder.gaps
                 for stream in sorted(gaps.begun):
                     gaps.declare(
                         stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
@@ -133,7 +146,12 @@ class App:
 
     def health(self) -> dict[str, Any]:
         """What /health answers. Ready: rows are being taken in and can be stored."""
-        reasons = [f"feed {feed.name} is not connected" for feed in self.feeds if not feed.connected]
+        reasons = [
+            f"symbols of feed {roster.venue.name} are not known yet"
+            for roster in self.rosters
+            if not roster.feeds
+        ]
+        reasons += [f"feed {feed.name} is not connected" for feed in self.feeds if not feed.connected]
         if cause := self.unavailable():
             reasons.append(f"QuestDB takes no rows, they wait in the journal: {cause}")
         if self.journal.shedding:
@@ -152,10 +170,9 @@ class App:
         """Record until `stop` is set or `duration` seconds are over."""
         self._loop = asyncio.get_running_loop()
         self.journal.start()
-        past = self._store.load("state.json")
-        if past is not None:
+        if (past := self._store.load("state.json")) is not None:
             try:
-                state.restore(past, self.feeds, now_us(), self._store.torn_since)
+                self._past = state.decode(past)
             except msgspec.DecodeError as error:
                 log.warning(
                     "state.json unreadable: the hole since the last run can't be declared", cause=str(error)
@@ -164,7 +181,7 @@ class App:
         database.start()
         tasks = [asyncio.create_task(work) for work in (self._seal(), self._watch(), self._sampler.run())]
         tasks += [asyncio.create_task(repairer.run()) for repairer in self._repairers]
-        feeds = [asyncio.create_task(feed.run()) for feed in self.feeds]
+        feeds = [asyncio.create_task(roster.run()) for roster in self.rosters]
         try:
             async with asyncio.timeout(duration):
                 done, _ = await asyncio.wait(

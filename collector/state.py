@@ -28,40 +28,51 @@ class State(msgspec.Struct):
     clean: bool = False
 
 
-def encode(feeds: Sequence[Feed], at_us: int, clean: bool) -> bytes:
-    return msgspec.json.encode(
-        State(
+def encode(feeds: Sequence[Feed], at_us: int, clean: bool, carried: Sequence[FeedState] = ()) -> bytes:
+    """`carried`: of the last run, for feeds that have not begun yet."""
+    now = [
+        FeedState(
+            feed.name,
+            feed.newest_push_us(),
+            sorted(feed.recorder.gaps.begun & set(feed.streams)),
             [
-                FeedState(
-                    feed.name,
-                    feed.newest_push_us(),
-                    sorted(feed.recorder.gaps.begun),
-                    [(*stream, gap.from_ts, gap.cause) for stream, gap in feed.recorder.gaps.all_open()],
-                )
-                for feed in feeds
+                (*stream, gap.from_ts, gap.cause)
+                for stream, gap in feed.recorder.gaps.all_open()
+                if stream in feed.streams
             ],
-            at_us,
-            clean,
         )
-    )
+        for feed in feeds
+    ]
+    return msgspec.json.encode(State([*now, *carried], at_us, clean))
 
 
-def restore(data: bytes, feeds: Sequence[Feed], recv_us: int, torn_since: int | None = None) -> None:
+def decode(data: bytes) -> State:
+    """Raises msgspec.DecodeError."""
+    return msgspec.json.decode(data, type=State)
+
+
+def restore(
+    state: State, feeds: Sequence[Feed], recv_us: int, torn_since: int | None = None, alone: bool = True
+) -> None:
     """Open a gap for every stream that was recorded before and is configured now. It begins earlier where the journal's tail
-    was torn off after a row received at `torn_since`. Raises msgspec.DecodeError."""
-    state = msgspec.json.decode(data, type=State)
+    was torn off after a row received at `torn_since`. `alone`: no other feeds have the name of these, so that what they do
+    not have is recorded no more."""
     cause = "collector_stopped" if state.clean else "collector_crashed"
+    streams = {stream for feed in feeds for stream in feed.streams}
     for feed in feeds:
         for past in state.feeds:
             if past.feed != feed.name:
                 continue
-            mine = set(feed.streams)
+            gaps, mine = feed.recorder.gaps, set(feed.streams)
             for channel, symbol, from_ts, old_cause in past.open_gaps:
                 if (channel, symbol) in mine:
-                    feed.recorder.gaps.broken((channel, symbol), from_ts, old_cause, None, recv_us)
+                    gaps.broken((channel, symbol), from_ts, old_cause, None, recv_us)
             from_ts = past.newest_push_us - QUIET_MARGIN_US if past.newest_push_us else state.at_us
             if torn_since:
                 from_ts = min(from_ts, torn_since - QUIET_MARGIN_US)
             for stream in past.streams:
                 if stream in mine:
-                    feed.recorder.gaps.broken(stream, from_ts, cause, None, recv_us)
+                    gaps.broken(stream, from_ts, cause, None, recv_us)
+                elif alone and stream not in streams:
+                    gaps.begun.add(stream)
+                    gaps.dropped(stream, from_ts, recv_us)

@@ -153,9 +153,10 @@ def verify_ledger(ledger: Path, endpoint: Endpoint, config: Config, interval: fl
         if feed.exchange == header.exchange
         for symbol in feed.symbols
     }
+    by_market = {feed.market: feed for feed in config.feeds if feed.exchange == header.exchange}
     for key, events in sent.items():
         if isinstance(events, SentBook):
-            sent[key] = choose_depth(key, events, feeds.get(key[1:]))
+            sent[key] = choose_depth(key, events, feeds.get(key[1:]) or by_market.get(key[1]))
     try:
         with connect(endpoint) as connection:
             wait_until_applied(connection)
@@ -170,13 +171,14 @@ def verify_ledger(ledger: Path, endpoint: Endpoint, config: Config, interval: fl
         ) from error
     outcomes = []
     for key in sorted(sent.keys() | stored.keys()):
-        feed = feeds.get(key[1:])
+        feed = feeds.get(key[1:]) or by_market.get(key[1])
+        nothing = Tickers() if key[0] == "tickers" else Events()
         seconds = interval if interval is not None else feed.book_interval if feed is not None else 0.1
         outcomes.append(
             compare(
                 key,
-                sent.get(key, Events()),
-                stored.get(key, Events()),
+                sent.get(key, nothing),
+                stored.get(key, nothing),
                 Gaps(gaps.get(key, [])),
                 round(seconds * 1e6),
             )

@@ -7,6 +7,7 @@ import json
 import signal
 import time
 from pathlib import Path
+from typing import Any
 
 from collector.database.endpoint import Endpoint
 from tests.conftest import query
@@ -88,7 +89,12 @@ def test_a_hole_larger_than_the_venue_remembers_is_repaired_in_part_and_says_so(
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
         urls = ready["ws_urls"]["spot"], ready["rest_url"]
-        more = {"market": "spot", "channels": ["trades"], "repair": False, "symbols": ["BTCUSDT"]}
+        more: dict[str, Any] = {
+            "market": "spot",
+            "channels": ["trades"],
+            "repair": False,
+            "symbols": ["BTCUSDT"],
+        }
         config = config_file(tmp_path, database, *urls, **more)
         for number, pause in ((signal.SIGKILL, 4), (signal.SIGTERM, 0)):
             with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:

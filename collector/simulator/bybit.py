@@ -119,13 +119,15 @@ class BybitExchange:
                 {"timeSecond": str(now_ms // 1000), "timeNano": f"{now_ms}000000"}, now_ms
             )
         category = query.get("category", "")
-        if path not in ("/v5/market/instruments-info", "/v5/market/recent-trade"):
+        if path not in ("/v5/market/instruments-info", "/v5/market/recent-trade", "/v5/market/tickers"):
             return 404, "not found"
         symbol, limit = query.get("symbol", ""), query.get("limit", "0")
         if category not in self._listings or not limit.isdigit():
             return 200, rest_answer({}, now_ms, 10001, "params error: Category or limit is invalid")
         if symbol and symbol not in self._listings[category]:
             return 200, rest_answer({}, now_ms, 10001, "params error: Symbol Is Invalid")
+        if path == "/v5/market/tickers":
+            return 200, rest_answer({"category": category, "list": self._tickers(category)}, now_ms)
         if path == "/v5/market/recent-trade":
             result: dict[str, Any] = {
                 "category": category,
@@ -134,6 +136,17 @@ class BybitExchange:
         else:
             result = self._instruments(category, symbol, int(limit), query.get("cursor", ""))
         return 200, rest_answer(result, now_ms)
+
+    def _tickers(self, category: str) -> list[dict[str, Any]]:
+        return [
+            {
+                "symbol": one.symbol,
+                "lastPrice": one.price[one.model.last],
+                "turnover24h": f"{turnover(one):.4f}",
+            }
+            for one in self._listings[category].values()
+            if not one.model.delisted
+        ]
 
     def _recent(self, category: str, symbol: str, limit: int) -> list[dict[str, Any]]:
         default, most = RECENT_TRADES[category]
@@ -155,7 +168,7 @@ class BybitExchange:
         ]
 
     def _instruments(self, category: str, symbol: str, limit: int, cursor: str) -> dict[str, Any]:
-        every = list(self._listings[category].values())
+        every = [one for one in self._listings[category].values() if not one.model.delisted]
         if symbol:
             every = [self._listings[category][symbol]]
         start = int(cursor) if cursor.isdigit() else 0
@@ -165,6 +178,12 @@ class BybitExchange:
             "list": [instrument(one) for one in every[start:end]],
             "nextPageCursor": str(end) if end < len(every) else "",
         }
+
+
+def turnover(listing: Listing) -> float:
+    """Quote units. It differs by symbol from the first moment on, as on a market that is a day old."""
+    item = listing.model.instrument
+    return item.price(item.first_tick) * (10_000 + listing.model.volume / 10.0**item.lot_decimals)
 
 
 def offered_symbol(market: str, topic: str) -> str:
@@ -177,6 +196,7 @@ def instrument(listing: Listing) -> dict[str, Any]:
     return {
         "symbol": listing.symbol,
         "status": "Trading",
+        **({} if listing.market == "spot" else {"contractType": f"{listing.market.title()}Perpetual"}),
         "baseCoin": item.base,
         "quoteCoin": "USD" if listing.market == "inverse" else "USDT",
         "priceFilter": {"tickSize": f"{10**-item.price_decimals:.{item.price_decimals}f}"},

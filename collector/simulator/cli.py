@@ -96,8 +96,12 @@ def print_json(line: dict[str, object]) -> None:
     "--ledger", type=click.Path(dir_okay=False, path_type=Path), help="Write down all that is sent."
 )
 @click.option("--disconnect-every", type=DurationParam(), help="Cut all connections this often.")
+@click.option(
+    "--disconnect-one-every", type=DurationParam(), help="Cut the oldest of several connections this often."
+)
 @click.option("--skip-every", type=click.IntRange(2), help="Leave out one book delta in so many.")
 @click.option("--refuse-every", type=click.IntRange(2), help="Refuse one subscription in so many.")
+@click.option("--delist-after", type=DurationParam(), help="Delist the last symbol after this long.")
 @reports_errors
 def simulate(
     exchange: str,
@@ -110,8 +114,10 @@ def simulate(
     seed: int,
     ledger: Path | None,
     disconnect_every: float | None,
+    disconnect_one_every: float | None,
     skip_every: int | None,
     refuse_every: int | None,
+    delist_after: float | None,
 ) -> None:
     """A simulated exchange that speaks the real wire protocol.
 
@@ -127,8 +133,10 @@ def simulate(
         seed=seed,
         ledger=ledger,
         disconnect_every=disconnect_every or 0.0,
+        disconnect_one_every=disconnect_one_every or 0.0,
         skip_every=skip_every or 0,
         refuse_every=refuse_every or 0,
+        delist_after=delist_after or 0.0,
     )
     run_async(_run(options, duration))
 

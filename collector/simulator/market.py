@@ -91,6 +91,8 @@ class SymbolMarket:
     def __init__(self, instrument: Instrument, index: int, seed: int, rate: float, chunk: int) -> None:
         """`rate`: this symbol's messages/s, which sets how far the price moves an event. `chunk`: events drawn at once."""
         self.instrument, self.index = instrument, index
+        self.delisted = False
+        """Set by whoever runs the market: the venue lists it no more, and nothing happens any more."""
         self._rng = rng = np.random.default_rng([seed, index, zlib.crc32(instrument.symbol.encode())])
         self._sigma = min(ANNUAL_VOLATILITY / math.sqrt(SECONDS_A_YEAR * rate), 30 / instrument.first_tick)
         self._log_price = 0.0

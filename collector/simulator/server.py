@@ -43,10 +43,14 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Path | None = None
     disconnect_every: float = 0.0
     """Seconds; 0: never."""
+    disconnect_one_every: float = 0.0
+    """Seconds; 0: never. The oldest connection, while there are several."""
     skip_every: int = 0
     """One book delta in this many is counted but not sent; 0: none."""
     refuse_every: int = 0
     """One subscription in this many is refused; 0: none."""
+    delist_after: float = 0.0
+    """Seconds until the last symbol is delisted; 0: never."""
 
 
 class Channel:
@@ -108,7 +112,10 @@ class Simulator:
 
     def _accepts(self, market: str, topic: str) -> bool:
         """Whether a subscription is granted; one in `refuse_every` is not."""
-        if not self._exchange.knows(market, topic):
+        gone = {
+            self.wire.symbol(market, one.instrument.symbol) for one in self._model.symbols if one.delisted
+        }
+        if not self._exchange.knows(market, topic) or self.wire.offers(market, topic) in gone:
             return False
         self._asked += 1
         return not self.options.refuse_every or self._asked % self.options.refuse_every != 0
@@ -176,6 +183,8 @@ class Simulator:
             self._forget(client)
         now_ms, shown, skip_every, send = self._clock(), self._shown, self.options.skip_every, self._send
         for kind, symbol, fills in islice(self._events, count):
+            if symbol.delisted:
+                continue
             for channel in shown[symbol.index][kind]:
                 message = channel.topic.publish(fills, now_ms)
                 skip = False
@@ -240,6 +249,16 @@ class Simulator:
             for client in self.clients:
                 client.connection.transport.abort()
 
+    async def disconnect_one(self) -> None:
+        while True:
+            await asyncio.sleep(self.options.disconnect_one_every)
+            if len(self.clients) > 1:
+                min(self.clients, key=lambda client: client.number).connection.transport.abort()
+
+    async def delist(self) -> None:
+        await asyncio.sleep(self.options.delist_after)
+        self._model.symbols[-1].delisted = True
+
     def _flush(self) -> None:
         if self._ledger is not None:
             self._ledger.flush()
@@ -273,6 +292,10 @@ async def serve(options: Options) -> AsyncIterator[Simulator]:
         tasks = [group.create_task(simulator.run()), group.create_task(simulator.housekeeping())]
         if options.disconnect_every:
             tasks.append(group.create_task(simulator.disconnect()))
+        if options.disconnect_one_every:
+            tasks.append(group.create_task(simulator.disconnect_one()))
+        if options.delist_after:
+            tasks.append(group.create_task(simulator.delist()))
         try:
             yield simulator
         finally:

@@ -46,8 +46,8 @@ def frame_bytes(payload: bytes) -> bytes:
 class Client:
     """One connection, its requests and its unsent frames."""
 
-    def __init__(self, connection: ServerConnection, market: str, session: Session) -> None:
-        self.connection, self.market, self.session = connection, market, session
+    def __init__(self, connection: ServerConnection, market: str, session: Session, number: int) -> None:
+        self.connection, self.market, self.session, self.number = connection, market, session, number
         self.out: list[bytes] = []
 
     @property
@@ -101,8 +101,9 @@ async def listen(
     async def on_connection(connection: ServerConnection) -> None:
         assert connection.request is not None
         path = urlsplit(connection.request.path).path
-        session = make_session(path, f"{wire.name}-{next(numbers)}")
-        await serve_client(Client(connection, wire.paths[path], session))
+        number = next(numbers)
+        session = make_session(path, f"{wire.name}-{number}")
+        await serve_client(Client(connection, wire.paths[path], session, number))
 
     try:
         server: Server = await serve(

@@ -99,10 +99,10 @@ def test_connection_that_is_replaced_in_good_order_leaves_none() -> None:
     gaps, rows = tracker()
     gaps.subscribed(TRADES, NOW, 1)
     gaps.received(NOW, NOW, 1)
-    assert not gaps.covers(2, 1)
+    assert not gaps.covers({2}, {1})
     gaps.subscribed(TRADES, NOW + 30 * S, 2)
     gaps.received(NOW + 31 * S, NOW + 31 * S, 2)
-    assert gaps.covers(2, 1)
+    assert gaps.covers({2}, {1})
     gaps.left(1)
     gaps.disconnected([TRADES], "disconnected", lambda s: NOW + 8 * S, NOW + 32 * S, NOW + 32 * S, 1)
     assert rows == []
