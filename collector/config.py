@@ -249,7 +249,7 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> C
             f"or EVENKEEL_QUESTDB_{key.upper()}_FILE"
         )
     for feed in data.get("feeds", []) if isinstance(data.get("feeds"), list) else ():
-        if isinstance(feed, dict) and isinstance(feed.get("symbols"), str):
+        if isinstance(feed, dict) and str(feed.get("symbols")).startswith("top:"):
             feed["symbols"] = [feed["symbols"]]
     _overlay(data, environ)
     data = {key: value for key, value in data.items() if key not in ANALYZER_SECTIONS}
