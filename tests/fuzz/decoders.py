@@ -9,11 +9,11 @@ import msgspec
 import numpy as np
 
 from collector.encode import ENCODE_ERRORS, RowEncoder
-from collector.exchanges.base import Bad, Broken, Decoder, Item, Send, Stream
+from collector.exchanges.base import Bad, Broken, Decoder, Fetch, Item, Send, Stream
 from collector.rows import BookSnapshot, Row
 from collector.simulator import SIMULATORS
 from tests.fuzz.invariants import Violation, Wholeness, check_row, check_unreadable, require
-from tests.fuzz.mutations import BREAKING, MEANINGLESS
+from tests.fuzz.mutations import BREAKING, FORMLESS, MEANINGLESS
 from tests.fuzz.venues import START_MS, Setup, recorded, simulated
 
 MUTATED_A_SESSION = 200
@@ -40,7 +40,7 @@ class Session:
 
     def __init__(self, setup: Setup, counts: Counts, encoder: RowEncoder) -> None:
         self.setup, self.counts, self._encoder = setup, counts, encoder
-        self.decoder: Decoder = setup.exchange.decoder(setup.feed, setup.streams, {})
+        self.decoder: Decoder = setup.decoder()
         self._streams = frozenset(setup.streams)
         self._whole = Wholeness()
         self.recv_us = START_MS * 1000
@@ -54,6 +54,13 @@ class Session:
         whole = stream in self._whole.whole
         items = list(self.decoder.decode(raw, self.recv_us))
         check_unreadable(raw, items, stream, whole)
+        self._check(items)
+        return items
+
+    def answered(self, tag: str, body: bytes) -> list[Item]:
+        """The answer to a `Fetch`."""
+        self.last = body
+        items = list(self.decoder.answer(tag, body, self.recv_us))
         self._check(items)
         return items
 
@@ -91,7 +98,7 @@ def named_stream(setup: Setup, clean: bytes) -> Callable[[bytes], Stream | None]
     name = SIMULATORS[setup.feed.exchange].identify(msgspec.json.decode(clean))[0]
     at = clean.find(b'"' + name.encode() + b'"')
     probe = b'{"topic":"' + name.encode() + b'","ts":{}}'
-    items = setup.exchange.decoder(setup.feed, setup.streams, {}).decode(probe, START_MS * 1000)
+    items = setup.decoder().decode(probe, START_MS * 1000)
     found = {(item.channel, item.symbol) for item in items if isinstance(item, Broken)}
     if not name or at < 0 or len(found) != 1:
         return lambda mutant: None
@@ -100,7 +107,7 @@ def named_stream(setup: Setup, clean: bytes) -> Callable[[bytes], Stream | None]
 
 
 def mutated(clean: bytes, rng: random.Random) -> bytes:
-    return rng.choice(BREAKING)(clean, rng)
+    return rng.choice(BREAKING if clean.startswith(b"{") else FORMLESS)(clean, rng)
 
 
 def against_simulated(
@@ -115,6 +122,10 @@ def against_simulated(
         for item in items:
             if isinstance(item, Send):
                 answer(item.text)
+            elif isinstance(item, Fetch):
+                body = venue.rest(item.request)
+                counts.messages += 1
+                handle(session.answered(item.tag, mutated(body, rng) if rng.random() < 0.2 else body))
 
     def answer(request: str) -> None:
         for text in venue.answer(request):
@@ -181,18 +192,36 @@ def unchanged_meaning(
     setup, venue = simulated(rng)
     plain, other = Session(setup, counts, encoder), Session(setup, Counts(), encoder)
     yield other
+
+    def both(text: bytes) -> None:
+        """The same to both, and what follows from it."""
+        mine = plain.take(text)
+        same(mine, other.take(rng.choice(MEANINGLESS)(text, rng) if text.startswith(b"{") else text))
+        follow(mine)
+
+    def follow(items: list[Item]) -> None:
+        for item in items:
+            if isinstance(item, Fetch):
+                body = venue.rest(item.request)
+                mine = plain.answered(item.tag, body)
+                same(mine, other.answered(item.tag, body))
+                follow(mine)
+            elif isinstance(item, Send):
+                for answer in venue.answer(item.text):
+                    both(answer)
+
     for one in (plain, other):
         requests = one.decoder.subscribe()
     for request in requests:
         for text in venue.answer(request):
-            same(plain.take(text), other.take(rng.choice(MEANINGLESS)(text, rng)))
+            both(text)
     for done, clean in enumerate(venue.messages()):
         yield other
         if done >= wanted:
             break
         counts.same += 1
         counts.messages += 1
-        same(plain.take(clean), other.take(rng.choice(MEANINGLESS)(clean, rng)))
+        both(clean)
 
 
 def same(one: list[Item], other: list[Item]) -> None:

@@ -134,14 +134,14 @@ def repeat_key(raw: bytes, rng: random.Random) -> bytes:
 
 
 def flip_bytes(raw: bytes, rng: random.Random) -> bytes:
-    out = bytearray(raw)
+    out = bytearray(raw or b"\x00")
     for _ in range(rng.choice((1, 1, 2, 8))):
         out[rng.randrange(len(out))] ^= 1 << rng.randrange(8)
     return bytes(out)
 
 
 def truncate(raw: bytes, rng: random.Random) -> bytes:
-    return raw[: rng.randrange(len(raw))]
+    return raw[: rng.randrange(len(raw))] if raw else raw
 
 
 def splice(raw: bytes, rng: random.Random) -> bytes:
@@ -177,6 +177,10 @@ BREAKING: list[Callable[[bytes, random.Random], bytes]] = [
     *(splice, noise),
 ]
 """Weighted: what looks most like a mistake of a venue comes most often."""
+
+
+FORMLESS = [flip_bytes, truncate, splice, noise]
+"""For what is no JSON object."""
 
 
 def reorder_keys(raw: bytes, rng: random.Random) -> bytes:

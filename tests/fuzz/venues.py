@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import random
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from urllib.parse import parse_qsl, urlsplit
 
 from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import Stream
+from collector.exchanges.base import Decoder, Instrument, Request, Stream
 from collector.replay.recording import Recording
 from collector.simulator import SIMULATORS
 from collector.simulator.market import Market
@@ -25,7 +27,10 @@ RECORDED_AT_MOST = 5000
 class Setup:
     """One exchange and market, and a feed of all its channels."""
 
-    def __init__(self, exchange: str, market: str, symbols: list[str], interval: float, depth: int) -> None:
+    def __init__(
+        self, exchange: str, market: str, symbols: list[str], interval: float, depth: int, plan: int = 0
+    ) -> None:
+        """`plan`: which of the connections that the venue needs, modulo their number."""
         self.exchange = EXCHANGES[exchange]
         self.feed = FeedConfig(
             exchange=exchange,
@@ -34,8 +39,19 @@ class Setup:
             channels=sorted(self.exchange.channels(market)),
             book_depth=depth,
             book_interval=Duration(interval),
+            ws_url=f"ws://127.0.0.1:1{SIMULATORS[exchange].bases[market]}",
         )
-        self.streams: list[Stream] = self.exchange.plan(self.feed)[0]
+        plans = self.exchange.plan(self.feed)
+        self.streams: list[Stream] = plans[plan % len(plans)]
+        self.instruments = {symbol: plain_instrument(symbol, market) for symbol in symbols}
+        """As nobody lists them; a simulated venue does."""
+
+    def decoder(self) -> Decoder:
+        return self.exchange.decoder(self.feed, self.streams, self.instruments)
+
+
+def plain_instrument(symbol: str, market: str) -> Instrument:
+    return Instrument(symbol=symbol, base=symbol[:3], quote="USD", kind="future", inverse=market == "inverse")
 
 
 class Venue:
@@ -46,13 +62,31 @@ class Venue:
         model = Market(SYMBOLS, seed)
         self.now_ms = START_MS
         self._market = setup.feed.market
+        self._stamped = wire.stamped
         self._events = model.events()
         self._exchange = wire.exchange(model, START_MS)
-        self._session = wire.session(
-            wire.bases[self._market], "fuzz", lambda topic: self._exchange.knows(self._market, topic)
-        )
+        path = urlsplit(setup.exchange.ws_url(setup.feed, setup.streams)).path
+        self._session = wire.session(path, "fuzz", lambda topic: self._exchange.knows(self._market, topic))
+        cursor, listed = "", setup.instruments
+        while True:
+            body = self.rest(setup.exchange.instruments_request(self._market, cursor))
+            page, cursor = setup.exchange.instruments(self._market, body)
+            listed |= {item.symbol: item for item in page if item.symbol in listed}
+            if not cursor:
+                break
         self._known: dict[str, Topic] = {}
         self._subscribed: dict[str, Topic] = {}
+
+    def rest(self, request: Request) -> bytes:
+        """What REST answers; b"" when it refuses."""
+        url = urlsplit(request.path)
+        query = json.loads(request.body) if request.body else dict(parse_qsl(url.query))
+        status, answer = self._exchange.rest(url.path, query, self.now_ms)
+        return answer.text.encode() if status == 200 else b""
+
+    def _text(self, message: Message) -> bytes:
+        text = self._session.stamp(message.text) if self._stamped else message.text
+        return text.encode()
 
     def answer(self, request: str) -> list[bytes]:
         """What the venue sends for a request: its answer, then snapshots."""
@@ -67,7 +101,7 @@ class Venue:
             self._subscribed[name] = topic
             message = topic.snapshot(self.now_ms)
             if message is not None:
-                out.append(message.text.encode())
+                out.append(self._text(message))
         return out
 
     def messages(self) -> Iterator[bytes]:
@@ -78,7 +112,7 @@ class Venue:
                 if topic.kind == kind and topic.index == symbol.index:
                     message: Message | None = topic.publish(fills, self.now_ms)
                     if message is not None and name in self._subscribed:
-                        yield message.text.encode()
+                        yield self._text(message)
 
 
 def symbols_of(exchange: str, market: str) -> list[str]:
@@ -90,7 +124,7 @@ def simulated(rng: random.Random) -> tuple[Setup, Venue]:
     exchange = rng.choice(sorted(EXCHANGES.keys() & SIMULATORS.keys()))
     market = rng.choice(sorted(EXCHANGES[exchange].markets & set(SIMULATORS[exchange].paths.values())))
     depth, interval = rng.choice((1, 50, 50, 200)), rng.choice((0.0, 0.0, 0.1))
-    setup = Setup(exchange, market, symbols_of(exchange, market), interval, depth)
+    setup = Setup(exchange, market, symbols_of(exchange, market), interval, depth, rng.randrange(2))
     return setup, Venue(setup, rng.randrange(1 << 30))
 
 
