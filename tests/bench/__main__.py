@@ -25,17 +25,32 @@ from tests.bench import (
     floor_bench,
     latency_bench,
     outage_bench,
+    thousand_bench,
     transport_bench,
+    venues_bench,
 )
 from tests.bench.scratch import LeftOutError
 
-PARTS = ("floor", "collector", "analyzer", "cryptofeed", "outage", "latency", "transport", "catch_up")
+PARTS = (
+    "floor",
+    "collector",
+    "analyzer",
+    "cryptofeed",
+    "outage",
+    "latency",
+    "transport",
+    "catch_up",
+    "venues",
+    "thousand",
+)
 GOALS = {
     "collector": {"messages_per_cpu_second": "≥ 160,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
     "analyzer": {"median_s": "< 2"},
     "cryptofeed": {"ratio": "≥ 6"},
     "outage": {"ours_lost": "0"},
     "latency": {"p99_ms": "≤ 500"},
+    "venues": {"slowest_trades": "≥ 60,000", "slowest_books": "≥ 30,000"},
+    "thousand": {"rss_mb_peak": "< 300"},
     "catch_up": {"times_the_live_rate": "≥ 10"},
 }
 COMPARED_MESSAGES = 400_000
@@ -45,6 +60,8 @@ COMPARED_MESSAGES = 400_000
 def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
     if part == "floor":
         return floor_bench.run(folder / part, min(messages, 500_000))
+    if part == "venues":
+        return venues_bench.run()
     if part == "transport":
         return transport_bench.run(folder / part)
     config = QuestDBConfig(data=str(folder / part / "questdb"), http_port=0, pg_port=0)
@@ -59,6 +76,8 @@ def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
             return outage_bench.run(endpoint, folder / part)
         if part == "latency":
             return latency_bench.run(endpoint, folder / part)
+        if part == "thousand":
+            return thousand_bench.run(endpoint, folder / part)
         if part == "catch_up":
             return catch_up_bench.run(endpoint, folder / part)
         from tests.analyzer import bench_run_once

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
@@ -28,15 +28,22 @@ class Setup:
     """One exchange and market, and a feed of all its channels."""
 
     def __init__(
-        self, exchange: str, market: str, symbols: list[str], interval: float, depth: int, plan: int = 0
+        self,
+        exchange: str,
+        market: str,
+        symbols: list[str],
+        interval: float,
+        depth: int,
+        plan: int = 0,
+        channels: Sequence[str] = (),
     ) -> None:
-        """`plan`: which of the connections that the venue needs, modulo their number."""
+        """`plan`: which of the connections that the venue needs, modulo their number. `channels`: all where empty."""
         self.exchange = EXCHANGES[exchange]
         self.feed = FeedConfig(
             exchange=exchange,
             market=market,
             symbols=symbols,
-            channels=sorted(self.exchange.channels(market)),
+            channels=list(channels) or sorted(self.exchange.channels(market)),
             book_depth=depth,
             book_interval=Duration(interval),
             ws_url=f"ws://127.0.0.1:1{SIMULATORS[exchange].bases[market]}",
