@@ -39,6 +39,9 @@ ARGS_PER_REQUEST = 10
 ARGS_CHARACTERS = 21_000
 """Of all `args` on one connection."""
 OVERDUE_US = 10_000_000
+# Documented: 500 connections in 5 minutes, no forced cut, no HTTP for 10 minutes after "403 access too frequent", and no limit
+# on frames of ours.
+LIMITS = Limits(connects=400, connects_per=300.0, frame_interval=0.02)
 GAP_RULES = {
     "trades": "none: ids are not sequential",
     "orderbook": "update ids rise by one",
@@ -69,6 +72,8 @@ class BybitDecoder:
         self._requests: dict[str, tuple[str, list[Topic], int]] = {}
         """req_id → (operation, topics, when): at most one a topic at a time."""
         self._started = self._look_at = 0
+        # Frames leave at an interval, so the last answer comes late.
+        self._overdue = OVERDUE_US + round(len(streams) / ARGS_PER_REQUEST * LIMITS.frame_interval * 1e6)
         self._control = msgspec.json.Decoder(ControlMessage).decode
 
     def subscribe(self) -> list[str]:
@@ -185,7 +190,7 @@ class BybitDecoder:
     def stalled(self, recv_us: int) -> str:
         self._started = self._started or recv_us
         for op, topics, since in self._requests.values():
-            if recv_us - (since or self._started) > OVERDUE_US:
+            if recv_us - (since or self._started) > self._overdue:
                 return f"no answer to {op} of {topics[0].name} and {len(topics) - 1} more"
         for topic in self._books:
             if topic.waiting_since and recv_us - topic.waiting_since > OVERDUE_US:
@@ -199,8 +204,7 @@ class Bybit:
     name = "bybit"
     markets = frozenset({"linear", "inverse", "spot"})
     ping_interval = 20.0
-    # Documented: 500 connections in 5 minutes, no forced cut, no HTTP for 10 minutes after "403 access too frequent".
-    limits = Limits(connects=400, connects_per=300.0)
+    limits = LIMITS
 
     def ws_url(self, feed: FeedConfig, streams: Sequence[Stream]) -> str:
         return feed.ws_url or f"wss://stream.bybit.com/v5/public/{feed.market}"
