@@ -41,6 +41,7 @@ TABLES = (
     "feed_events",
     "collector_stats",
 )
+TORMENT = ["--spare", "--disconnect-every", "4s", "--skip-every", "200", "--refuse-every", "9"]
 START_SECONDS, STOP_SECONDS = 30.0, 45.0
 
 
@@ -65,7 +66,9 @@ listen = "127.0.0.1:{health_port}"
     return path
 
 
-def feed_table(venue: str, market: str, ready: dict[str, Any], symbols: list[str]) -> str:
+def feed_table(
+    venue: str, market: str, ready: dict[str, Any], symbols: list[str], connections: int = 1
+) -> str:
     """The [[feeds]] table of all channels for a simulator that said it is `ready`. `symbols`: of the market model."""
     wire = SIMULATORS[venue]
     return f"""
@@ -78,6 +81,7 @@ book_depth = 50
 book_interval = "100ms"
 ws_url = "{ready["ws_urls"][market]}"
 rest_url = "{ready["rest_url"]}"
+connections = {connections}
 """
 
 
@@ -176,9 +180,16 @@ def count_rows(endpoint: Endpoint, console: Console) -> None:
 
 
 def record(
-    folder: Path, venues: list[str], seconds: float, rate: int, symbols: list[str], console: Console
+    folder: Path,
+    venues: list[str],
+    seconds: float,
+    rate: int,
+    symbols: list[str],
+    torment: bool,
+    console: Console,
 ) -> tuple[Path, datetime]:
-    """Exchanges and collector, side by side. The configuration used, and when the exchanges stopped sending."""
+    """Exchanges and collector, side by side. The configuration used, and when the exchanges stopped sending. `torment`:
+    the exchanges cut connections, leave out messages and refuse subscriptions, and every stream has two connections."""
     messages = max(1, int(rate * seconds))
     with contextlib.ExitStack() as stack:
         exchanges = []
@@ -202,12 +213,13 @@ def record(
                 "--ledger",
                 str(folder / f"{venue}.jsonl"),
             ]
+            arguments += TORMENT if torment else []
             log = folder / f"{venue}.log"
             child = stack.enter_context(process("collector", *arguments, log=log, stdout=subprocess.PIPE))
             exchanges.append(Exchange(venue, child, log))
         port = free_port()
         feeds = "".join(
-            feed_table(exchange.venue, market, exchange.ready, symbols)
+            feed_table(exchange.venue, market, exchange.ready, symbols, 2 if torment else 1)
             for exchange in exchanges
             for market in exchange.ready["ws_urls"]
         )
@@ -227,16 +239,28 @@ def record(
 @click.option("--duration", default="30s", show_default=True, help="how long to record")
 @click.option("--rate", default=2000, show_default=True, help="messages per second that the exchange sends")
 @click.option("--symbols", default="BTCUSDT,ETHUSDT,SOLUSDT", show_default=True)
-@click.option("--venues", default="all", show_default=True, help="exchanges to simulate, with commas between")
+@click.option(
+    "--venues",
+    default="bybit",
+    show_default=True,
+    help='exchanges to simulate, with commas between, or "all"',
+)
+@click.option(
+    "--torment/--no-torment",
+    default=None,
+    help="the exchanges cut connections, leave out messages and refuse subscriptions, one of two connections at a time "
+    "[default: with all venues]",
+)
 @click.option("--keep", is_flag=True, help="leave QuestDB running, for its console")
 @reports_errors
-def demo(duration: str, rate: int, symbols: str, venues: str, keep: bool) -> None:
+def demo(duration: str, rate: int, symbols: str, venues: str, torment: bool | None, keep: bool) -> None:
     """Record simulated exchanges into a real QuestDB, verify every row, and analyse it. Needs no network."""
     try:
         seconds = Duration.parse(duration)
     except ValueError as error:
         raise click.BadParameter(str(error), param_hint="--duration") from error
     chosen = sorted(SIMULATORS) if venues == "all" else venues.split(",")
+    tormented = venues == "all" if torment is None else torment
     if unknown := set(chosen) - set(SIMULATORS):
         raise click.BadParameter(f"no simulator of {', '.join(sorted(unknown))}", param_hint="--venues")
     console = Console(width=None if sys.stdout.isatty() else 100)
@@ -256,7 +280,7 @@ def demo(duration: str, rate: int, symbols: str, venues: str, keep: bool) -> Non
             f"[bold]2/4[/] Recording {', '.join(chosen)}: {seconds:g} s from the exchange simulator, "
             f"{rate:,} messages/s each"
         )
-        path, stopped = record(FOLDER, chosen, seconds, rate, symbols.split(","), console)
+        path, stopped = record(FOLDER, chosen, seconds, rate, symbols.split(","), tormented, console)
         count_rows(endpoint, console)
         console.print("[bold]3/4[/] Verifying every message that the exchange sent against what is stored")
         failed = False

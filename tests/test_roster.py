@@ -73,7 +73,7 @@ def test_the_busiest_are_chosen_and_kept_for_a_start_without_rest(tmp_path: Path
 
 
 def test_two_sockets_for_the_same_streams_store_each_row_once(tmp_path: Path, database: Endpoint) -> None:
-    """One of them is replaced every few seconds, so that there is always a moment in which only one is left."""
+    """One is cut every few seconds, one misses deltas, one is refused subscriptions: what the other has whole."""
     ledger = tmp_path / "ledger.jsonl"
     simulate = [
         "simulate",
@@ -83,9 +83,9 @@ def test_two_sockets_for_the_same_streams_store_each_row_once(tmp_path: Path, da
         "1500",
         "--ledger",
         str(ledger),
-        "--disconnect-one-every",
-        "2s",
+        "--spare",
     ]
+    simulate += ["--disconnect-every", "2s", "--skip-every", "100", "--refuse-every", "5"]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
         urls = ready["ws_urls"]["linear"], ready["rest_url"]
@@ -100,5 +100,7 @@ def test_two_sockets_for_the_same_streams_store_each_row_once(tmp_path: Path, da
         assert stream["missing"] == stream["wrong"] == stream["duplicated"] == stream["unexpected"] == 0, (
             stream
         )
+    refused = query(database, "SELECT count() FROM feed_events WHERE event = 'rejected'")
+    assert refused[0][0] > 0
     ended = query(database, "SELECT DISTINCT cause FROM gaps WHERE to_ts IS NOT NULL")
     assert ended == []

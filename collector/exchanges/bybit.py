@@ -39,8 +39,8 @@ ARGS_PER_REQUEST = 10
 ARGS_CHARACTERS = 21_000
 """Of all `args` on one connection."""
 OVERDUE_US = 10_000_000
-# Documented: 500 connections in 5 minutes, no forced cut, no HTTP for 10 minutes after "403 access too frequent", and no limit
-# on frames of ours.
+# Documented: 500 connections in 5 minutes, no HTTP for 10 minutes after "403 access too frequent"; no forced cut,
+# no limit on our frames.
 LIMITS = Limits(connects=400, connects_per=300.0, frame_interval=0.02)
 GAP_RULES = {
     "trades": "none: ids are not sequential",

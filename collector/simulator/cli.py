@@ -97,7 +97,7 @@ def print_json(line: dict[str, object]) -> None:
 )
 @click.option("--disconnect-every", type=DurationParam(), help="Cut all connections this often.")
 @click.option(
-    "--disconnect-one-every", type=DurationParam(), help="Cut the oldest of several connections this often."
+    "--spare", is_flag=True, help="Disconnect, skip and refuse only what another connection has whole."
 )
 @click.option("--skip-every", type=click.IntRange(2), help="Leave out one book delta in so many.")
 @click.option("--refuse-every", type=click.IntRange(2), help="Refuse one subscription in so many.")
@@ -114,7 +114,7 @@ def simulate(
     seed: int,
     ledger: Path | None,
     disconnect_every: float | None,
-    disconnect_one_every: float | None,
+    spare: bool,
     skip_every: int | None,
     refuse_every: int | None,
     delist_after: float | None,
@@ -133,7 +133,7 @@ def simulate(
         seed=seed,
         ledger=ledger,
         disconnect_every=disconnect_every or 0.0,
-        disconnect_one_every=disconnect_one_every or 0.0,
+        spare=spare,
         skip_every=skip_every or 0,
         refuse_every=refuse_every or 0,
         delist_after=delist_after or 0.0,

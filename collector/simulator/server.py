@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from itertools import islice
 from pathlib import Path
@@ -28,6 +28,8 @@ UNPACED_BATCH = 250
 UNPACED_BUFFERED = 1 << 20
 """Bytes that a client may leave unread before an unpaced market waits."""
 HOUSEKEEPING = 0.1
+SETTLED = 1.5
+"""Seconds after its last subscription in which a connection is not relied upon."""
 
 
 class Options(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,12 +45,13 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     ledger: Path | None = None
     disconnect_every: float = 0.0
     """Seconds; 0: never."""
-    disconnect_one_every: float = 0.0
-    """Seconds; 0: never. The oldest connection, while there are several."""
     skip_every: int = 0
     """One book delta in this many is counted but not sent; 0: none."""
     refuse_every: int = 0
     """One subscription in this many is refused; 0: none."""
+    spare: bool = False
+    """Disconnect, skip and refuse only where another connection has the same topics whole: then nobody loses anything who
+    has two."""
     delist_after: float = 0.0
     """Seconds until the last symbol is delisted; 0: never."""
 
@@ -108,17 +111,27 @@ class Simulator:
     # Requests
 
     def session(self, path: str, conn_id: str) -> Session:
-        return self.wire.session(path, conn_id, lambda topic: self._accepts(self.wire.paths[path], topic))
+        return self.wire.session(
+            path, conn_id, lambda topic: self._accepts(self.wire.paths[path], topic, conn_id)
+        )
 
-    def _accepts(self, market: str, topic: str) -> bool:
+    def _accepts(self, market: str, topic: str, conn_id: str) -> bool:
         """Whether a subscription is granted; one in `refuse_every` is not."""
         gone = {
             self.wire.symbol(market, one.instrument.symbol) for one in self._model.symbols if one.delisted
         }
         if not self._exchange.knows(market, topic) or self.wire.offers(market, topic) in gone:
             return False
+        if not self.options.refuse_every:
+            return True
+        client = next((one for one in self.clients if one.name == conn_id), None)
+        if self.options.spare and (client is None or not self._spares(client, [(market, topic)])):
+            return True
         self._asked += 1
-        return not self.options.refuse_every or self._asked % self.options.refuse_every != 0
+        refused = self._asked % self.options.refuse_every == 0
+        if refused and client is not None:
+            client.harmed = True
+        return not refused
 
     def rest(self, path: str, query: dict[str, str]) -> tuple[int, str]:
         status, answer = self._exchange.rest(path, query, self._clock())
@@ -155,25 +168,26 @@ class Simulator:
             channel = self._channels[client.market, name] = Channel(topic)
             self._shown[topic.index][topic.kind].append(channel)
         channel.clients.append(client)
+        client.since = time.monotonic()
         self._send(channel.topic.snapshot(self._clock()), [client])
 
-    def _send(self, message: Message | None, clients: list[Client], skip: bool = False) -> None:
-        """`skip`: make the message and count it, but keep it from the clients."""
+    def _send(self, message: Message | None, clients: list[Client], without: Sequence[Client] = ()) -> None:
+        """`without`: those from whom the message is kept, although it is counted."""
         if message is None:
             return
         if self.wire.stamped:
-            texts = [client.session.stamp(message.text) for client in clients]
-            if not skip:
-                for client, text in zip(clients, texts, strict=True):
+            for client in clients:
+                text = client.session.stamp(message.text)
+                if client not in without:
                     client.out.append(frame(text))
-        elif clients and not skip:
+            clients = [client for client in clients if client not in without]
+        elif clients := [client for client in clients if client not in without] if without else clients:
             data = frame(message.text)
             for client in clients:
                 client.out.append(data)
-        receivers = 0 if skip else len(clients)
-        self.sent += receivers
+        self.sent += len(clients)
         if self._ledger is not None:
-            self._ledger.add(message.entries, receivers)
+            self._ledger.add(message.entries, len(clients))
 
     # The market
 
@@ -187,15 +201,25 @@ class Simulator:
                 continue
             for channel in shown[symbol.index][kind]:
                 message = channel.topic.publish(fills, now_ms)
-                skip = False
+                without: Sequence[Client] = ()
                 if skip_every and message is not None and channel.topic.is_delta:
                     self._deltas += 1
-                    skip = self._deltas % skip_every == 0
-                send(message, channel.clients, skip)
+                    if self._deltas % skip_every == 0:
+                        without = self._to_be_skipped(channel)
+                send(message, channel.clients, without)
         if self._channels:
             self.messages += count
         for client in self.clients:
             client.flush()
+
+    def _to_be_skipped(self, channel: Channel) -> Sequence[Client]:
+        if not self.options.spare:
+            return channel.clients
+        for client in sorted(channel.clients, key=lambda client: not client.harmed):
+            if self._spares(client, self._topics_of(client)):
+                client.harmed = True
+                return [client]
+        return ()
 
     def _left(self) -> int:
         return self.options.messages - self.messages if self.options.messages else MOST_BATCH
@@ -246,14 +270,29 @@ class Simulator:
         """Cut every connection now and then, without a closing handshake, as a failing network does."""
         while True:
             await asyncio.sleep(self.options.disconnect_every)
-            for client in self.clients:
+            for client in self._to_be_cut():
                 client.connection.transport.abort()
 
-    async def disconnect_one(self) -> None:
-        while True:
-            await asyncio.sleep(self.options.disconnect_one_every)
-            if len(self.clients) > 1:
-                min(self.clients, key=lambda client: client.number).connection.transport.abort()
+    def _to_be_cut(self) -> list[Client]:
+        """All connections, or one of those that can be spared: one that has been harmed already, else the oldest."""
+        if not self.options.spare:
+            return list(self.clients)
+        spared = [client for client in self.clients if self._spares(client, self._topics_of(client))]
+        return sorted(spared, key=lambda client: (not client.harmed, client.number))[:1]
+
+    def _topics_of(self, client: Client) -> list[tuple[str, str]]:
+        return [key for key, channel in self._channels.items() if client in channel.clients]
+
+    def _spares(self, client: Client, topics: Iterable[tuple[str, str]]) -> bool:
+        """Whether another connection has each of these topics, whole and not just now."""
+        now = time.monotonic()
+        return all(
+            any(
+                other is not client and not other.harmed and now - other.since > SETTLED
+                for other in (self._channels[key].clients if key in self._channels else ())
+            )
+            for key in topics
+        )
 
     async def delist(self) -> None:
         await asyncio.sleep(self.options.delist_after)
@@ -292,8 +331,6 @@ async def serve(options: Options) -> AsyncIterator[Simulator]:
         tasks = [group.create_task(simulator.run()), group.create_task(simulator.housekeeping())]
         if options.disconnect_every:
             tasks.append(group.create_task(simulator.disconnect()))
-        if options.disconnect_one_every:
-            tasks.append(group.create_task(simulator.disconnect_one()))
         if options.delist_after:
             tasks.append(group.create_task(simulator.delist()))
         try:

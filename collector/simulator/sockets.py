@@ -46,8 +46,15 @@ def frame_bytes(payload: bytes) -> bytes:
 class Client:
     """One connection, its requests and its unsent frames."""
 
-    def __init__(self, connection: ServerConnection, market: str, session: Session, number: int) -> None:
-        self.connection, self.market, self.session, self.number = connection, market, session, number
+    def __init__(
+        self, connection: ServerConnection, market: str, session: Session, name: str, number: int
+    ) -> None:
+        self.connection, self.market, self.session = connection, market, session
+        self.name, self.number = name, number
+        self.since = 0.0
+        """Monotonic, of the last subscription."""
+        self.harmed = False
+        """Something was kept from it, or refused to it."""
         self.out: list[bytes] = []
 
     @property
@@ -102,8 +109,8 @@ async def listen(
         assert connection.request is not None
         path = urlsplit(connection.request.path).path
         number = next(numbers)
-        session = make_session(path, f"{wire.name}-{number}")
-        await serve_client(Client(connection, wire.paths[path], session, number))
+        name = f"{wire.name}-{number}"
+        await serve_client(Client(connection, wire.paths[path], make_session(path, name), name, number))
 
     try:
         server: Server = await serve(
