@@ -1,4 +1,5 @@
-"""Topics with a state, for all venues: order books that are whole or not, and tickers merged from several sources."""
+"""Topics with a state, for all venues: trades that may be silent for long, order books that are whole or not, and tickers
+merged from several sources."""
 
 from __future__ import annotations
 
@@ -15,6 +16,23 @@ Level = tuple[float, float]
 """(price, size in the venue's unit)"""
 UNTOLD_US = 10_000_000
 """How long the first ticker row waits for the sources that have not spoken yet."""
+
+
+class TradeTopic(Topic):
+    """Trades: symbols that nobody trades are asked for ever more rarely."""
+
+    def __init__(self, feed: FeedConfig, channel: str, symbol: str, name: str) -> None:
+        super().__init__(feed, channel, symbol, name)
+        self.patience = self._first_patience = round(feed.trades_silence * 1e6)
+        self._given_up_ts = -1
+
+    def silent(self, recv_us: int) -> bool:
+        if self.last_ts != self._given_up_ts:
+            self.patience = self._first_patience
+        if not super().silent(recv_us):
+            return False
+        self._given_up_ts, self.patience = self.last_ts, 2 * self.patience
+        return True
 
 
 class BookTopic(Topic):
