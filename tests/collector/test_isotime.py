@@ -39,5 +39,5 @@ def test_times(text: str, us: int) -> None:
     ],
 )
 def test_what_is_no_time_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is |must be"):
+    with pytest.raises(ValueError, match=r"is |must be"):
         iso_us(text)
