@@ -154,18 +154,19 @@ class SampledBook(Book):
         """Append what is held to `out`."""
         if self._held_recv:
             bids, asks = self.bids.top(self._depth), self.asks.top(self._depth)
-            if self._contract != 1.0:
-                bids[1] *= self._contract
-                asks[1] *= self._contract
-            if self._quoted:
-                bids, asks = _in_base_units(bids), _in_base_units(asks)
+            if self._quoted or self._contract != 1.0:
+                bids = _in_base_units(bids, self._contract, self._quoted)
+                asks = _in_base_units(asks, self._contract, self._quoted)
             out.append(BookSnapshot(self._ts, self._held_recv, *self._where, bids, asks, self._seq))
             self._held_recv = 0
 
 
-def _in_base_units(levels: Levels) -> Levels:
-    """Sizes divided by prices; a level whose quotient is no number of its own (0, infinite) is none."""
+def _in_base_units(levels: Levels, contract: float, quoted: bool) -> Levels:
+    """Sizes times `contract`, divided by prices where `quoted`; a level for which that is no number of its own (0, infinite)
+    is none."""
     with np.errstate(over="ignore", under="ignore"):
-        levels[1] /= levels[0]
+        levels[1] *= contract
+        if quoted:
+            levels[1] /= levels[0]
     good = (levels[1] > 0) & np.isfinite(levels[1])
     return levels if good.all() else levels[:, good]

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
+import msgspec
 import structlog
 
 from collector.config import FeedConfig
@@ -36,6 +37,7 @@ FUTURE_US = 86_400_000_000
 """Event times further ahead of the clock than a day are refused: one row in the year 5000 keeps QuestDB's
 materialized views, and with them the table, busy without end."""
 
+MOST_LIQUIDATIONS = 4096
 GARBLED_US = 1_000_000
 """A hole of all streams lasts at least this, so that a flood of unreadable messages is no flood of rows."""
 CHANNEL_OF: dict[type, str] = {
@@ -72,12 +74,15 @@ class Recorder:
         self._recv_us = self._horizon = self._source = 0
         self._garbled: dict[int, tuple[int, set[Stream]]] = {}
         """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
+        self._liquidations: dict[tuple[str, str], int] = {}
+        """(symbol, id) → event time (µs) of the newest ones."""
         self._raw = b""
         self._sources: dict[int, Source] = {}
         self.numbers = itertools.count(1)
         """Of connections, each its own."""
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(CHANNEL_OF, self._row),
+            Liquidation: self._liquidation,
             Send: lambda item: self._sources[self._source].send(item.text),
             Fetch: lambda item: self._sources[self._source].fetch(item),
             Subscribed: self._subscribed,
@@ -135,6 +140,14 @@ class Recorder:
         self._store(
             FeedEvent(recv_us, recv_us, feed.exchange, feed.market, symbol, channel, event, detail), recv_us
         )
+
+    def _liquidation(self, row: Liquidation) -> None:
+        """Where a venue tells no time, the first connection that brings it does."""
+        seen = self._liquidations
+        told = seen.setdefault((row.symbol, row.liq_id), row.ts)
+        if len(seen) > MOST_LIQUIDATIONS:
+            del seen[next(iter(seen))]
+        self._row(row if told == row.ts else msgspec.structs.replace(row, ts=told))
 
     def _row(self, row: MarketRow) -> None:
         kind = type(row)

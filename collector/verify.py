@@ -21,20 +21,22 @@ from collector.errors import BAD_CONFIG, FAILED, OperatorError, reports_errors
 from collector.simulator import sent as fingerprints
 from collector.simulator.compare import NUMBERS, Gaps, Outcome, compare, total
 from collector.simulator.ledger import TICKER_FIELDS, read_ledger
-from collector.simulator.sent import Events, Key, SentBook, Tickers
+from collector.simulator.sent import Events, Key, SentBook, Tickers, Untimed
 
 FOR_EVER = 1 << 62
+RECEIPT_US = 10_000_000
+"""How long what has no time may take to be received, whose time it is given."""
 ROWS_AT_ONCE = 1000
 Rows = Iterator[tuple[Any, ...]]
 COLUMNS = {
     "trades": "side, price, qty, trade_id",
-    "liquidations": "side, price, qty",
+    "liquidations": "side, price, qty, liq_id",
     "tickers": ", ".join(TICKER_FIELDS),
     "orderbook": "seq, bids[1][1], bids[2][1], asks[1][1], asks[2][1]",
 }
 READERS: dict[str, Callable[..., tuple[int, int, int]]] = {
     "trades": fingerprints.trade,
-    "liquidations": fingerprints.liquidation,
+    "liquidations": lambda ts, side, price, qty, liq_id: fingerprints.liquidation(ts, side, price, qty),
     "orderbook": lambda ts, seq, bp, bq, ap, aq: fingerprints.book(ts, seq, (bp, bq), (ap, aq)),
 }
 
@@ -80,18 +82,23 @@ def read_stored(
     for table, columns in COLUMNS.items():
         query = (
             f"SELECT market, symbol, ts::long, {columns} FROM {table} "  # noqa: S608 - our own names, and integers
-            f"WHERE exchange = %s AND ts >= {whole[0]} AND ts <= {whole[1]}"
+            f"WHERE exchange = %s AND ts >= {whole[0]} AND ts <= {whole[1] + RECEIPT_US}"
         )
         read = READERS.get(table)
         for market, symbol, ts, *values in read_rows(connection, query, exchange):
             key = table, market, symbol
             first, last = spans.get(key, whole)
+            timed = not isinstance(sent.get(key), Untimed)
+            if not timed:
+                first, last = whole[0], FOR_EVER
             if first <= ts <= last:
                 events = stored.get(key)
                 if events is None:
                     events = stored[key] = Tickers() if table == "tickers" else Events()
                 if isinstance(events, Tickers):
                     events.tell(ts, values)
+                elif not timed:
+                    events.add(*fingerprints.untimed(ts, *values))
                 elif read is not None:
                     events.add(*read(ts, *values))
     return stored

@@ -69,5 +69,5 @@ def test_what_a_tormented_venue_loses_is_declared(tmp_path: Path, database: Endp
             assert recording.end(signal.SIGTERM) == 0
     totals = verified(ledger, config)
     assert totals["missing"] > 0
-    causes = {cause for (cause,) in query(database, "SELECT DISTINCT cause FROM gaps")}
-    assert causes >= {"disconnected", "rejected"}
+    events = {event for (event,) in query(database, "SELECT DISTINCT event FROM feed_events")}
+    assert events >= {"disconnected", "rejected"}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collector.exchanges.base import Exchange
+from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
 
 EXCHANGES: dict[str, Exchange] = {
+    "bitmex": Bitmex(),
     "bybit": Bybit(),
 }

@@ -129,6 +129,11 @@ class TickerTopic(Topic):
         self._told: set[str] = set()
         self._since = 0
 
+    def reset(self) -> None:
+        """What was told is of no use any more."""
+        self._state, self._since = {}, 0
+        self._told.clear()
+
     def merge(self, source: str, ts: int, recv_us: int, changes: dict[str, Any], out: list[Item]) -> None:
         """`changes`: fields of `Ticker`. `ts` in µs."""
         self._state.update(changes)

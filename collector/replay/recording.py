@@ -112,6 +112,11 @@ class Recording:
                 BAD_CONFIG,
             )
 
+    def _market_of(self, path: str) -> str:
+        """Of a connection to `path`, "" for another one. The simulated venue may serve under longer paths than the real one."""
+        fitting = [market for ours, market in self.wire.paths.items() if path and ours.endswith(path)]
+        return self._market if self._market in fitting else fitting[0] if fitting else ""
+
     def messages(self) -> Iterator[Recorded]:
         return self._read([], {})
 
@@ -140,7 +145,7 @@ class Recording:
                 if kind in ("connect", "http"):
                     url = urlsplit(str(item.get("url") or item.get("addr") or ""))
                     if kind == "connect":
-                        markets[str(item.get("conn"))] = self.wire.paths.get(url.path, "")
+                        markets[str(item.get("conn"))] = self._market_of(url.path)
                     elif isinstance(item.get("data"), str):
                         pages.append(Page(url.path, dict(parse_qsl(url.query)), item["data"]))
                     continue

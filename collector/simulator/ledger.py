@@ -5,6 +5,7 @@ The first line is a header. Quantities are in base units. Times are microseconds
 
     t  trade         side (the taker's), p, q, id
     l  liquidation   side of the forced order (sell: a long was closed), p, q
+    u  the same, of a venue that tells an id and no time: `ts` is when it was sent
     b  book update   seq, depth of the topic, snap, best bid and ask afterwards; rep: 1 on a repetition of a known state
     k  ticker        the state, or that part of it that a message told
 """
@@ -71,6 +72,15 @@ def trade(
 def liquidation(market: str, symbol: str, ts: int, push: int, side: str, price: str, qty: str) -> str:
     return (
         f'{{"k":"l","m":"{market}","s":"{symbol}","ts":{ts}000,"push":{push}000,"side":"{side}",'
+        f'"p":{price},"q":{qty}'
+    )
+
+
+def untimed_liquidation(
+    market: str, symbol: str, push: int, liq_id: str, side: str, price: str, qty: str
+) -> str:
+    return (
+        f'{{"k":"u","m":"{market}","s":"{symbol}","ts":{push}000,"push":{push}000,"id":"{liq_id}","side":"{side}",'
         f'"p":{price},"q":{qty}'
     )
 

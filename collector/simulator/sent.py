@@ -17,7 +17,7 @@ from collector.simulator.ledger import TICKER_FIELDS, Entry
 Longs = npt.NDArray[np.int64]
 Key = tuple[str, str, str]
 """(table, market, symbol)"""
-TABLES = {"t": "trades", "l": "liquidations", "b": "orderbook", "k": "tickers"}
+TABLES = {"t": "trades", "l": "liquidations", "u": "liquidations", "b": "orderbook", "k": "tickers"}
 
 
 class Events:
@@ -82,7 +82,11 @@ class Tickers(Events):
         return np.frombuffer(self._values, dtype=np.float64).reshape(-1, len(TICKER_FIELDS))
 
 
-KINDS: dict[str, type[Events]] = {"b": SentBook, "k": Tickers}
+class Untimed(Events):
+    """Events of which the venue does not say when: a row has the time of its receipt."""
+
+
+KINDS: dict[str, type[Events]] = {"b": SentBook, "k": Tickers, "u": Untimed}
 
 
 def trade(ts: int, side: str | None, price: float, qty: float, trade_id: str) -> tuple[int, int, int]:
@@ -92,6 +96,11 @@ def trade(ts: int, side: str | None, price: float, qty: float, trade_id: str) ->
 
 def liquidation(ts: int, side: str, price: float, qty: float) -> tuple[int, int, int]:
     full = hash((ts, side, price, qty))
+    return ts, full, full
+
+
+def untimed(ts: int, side: str, price: float, qty: float, liq_id: str) -> tuple[int, int, int]:
+    full = hash((liq_id, side, price, qty))
     return ts, full, full
 
 
@@ -113,7 +122,7 @@ def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
         if stream is None:
             stream = streams[key] = KINDS.get(e.k, Events)()
         if e.k == "t":
-            stream.add(*trade(e.ts, e.side, e.p, e.q, e.id))
+            stream.add(*trade(e.ts, e.side or None, e.p, e.q, e.id))
         elif e.k == "b" and isinstance(stream, SentBook):
             bid = e.bid if isinstance(e.bid, tuple) else none
             ask = e.ask if isinstance(e.ask, tuple) else none
@@ -122,6 +131,8 @@ def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
             stream.repetition.append(e.rep)
         elif isinstance(stream, Tickers):
             stream.tell(e.ts, [getattr(e, name) for name in TICKER_FIELDS])
+        elif e.k == "u":
+            stream.add(*untimed(e.ts, e.side, e.p, e.q, e.id))
         elif e.k == "l":
             stream.add(*liquidation(e.ts, e.side, e.p, e.q))
     streams.pop(("", "", ""), None)

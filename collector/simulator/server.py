@@ -182,7 +182,7 @@ class Simulator:
                     client.out.append(frame(text))
             clients = [client for client in clients if client not in without]
         elif clients := [client for client in clients if client not in without] if without else clients:
-            data = frame(message.text)
+            data = b"".join(map(frame, (message.text, *message.more)))
             for client in clients:
                 client.out.append(data)
         self.sent += len(clients)

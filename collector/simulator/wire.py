@@ -34,6 +34,8 @@ class Message(msgspec.Struct, frozen=True, gc=False):
 
     text: str
     entries: list[str]
+    more: tuple[str, ...] = ()
+    """Frames that follow at once."""
 
 
 class Topic(Protocol):

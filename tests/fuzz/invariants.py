@@ -18,6 +18,10 @@ NOT_NEGATIVE = ("last", "mark", "index", "bid", "ask", "open_interest")
 """Of a ticker. 0 is what venues send for "none"."""
 
 
+PLAIN = (b"pong",)
+"""Answers of venues that are no JSON."""
+
+
 class Violation(Exception):  # noqa: N818 - what was found, not what went wrong here
     """An invariant does not hold; the message says which."""
 
@@ -96,7 +100,7 @@ class Wholeness:
 def check_unreadable(raw: bytes, items: Sequence[Item], stream: Stream | None, whole: bool) -> None:
     """`stream`: that which the message still names, if any; `whole`: it was before."""
     bad = [item for item in items if isinstance(item, Bad)]
-    if not bad and not is_json(raw):
+    if not bad and not is_json(raw) and raw not in PLAIN:
         raise Violation("not JSON, and not said to be bad")
     if bad and stream is not None and whole:
         broken = [(item.channel, item.symbol) for item in items if isinstance(item, Broken)]

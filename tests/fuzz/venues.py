@@ -91,9 +91,9 @@ class Venue:
         status, answer = self._exchange.rest(url.path, query, self.now_ms)
         return answer.text.encode() if status == 200 else b""
 
-    def _text(self, message: Message) -> bytes:
-        text = self._session.stamp(message.text) if self._stamped else message.text
-        return text.encode()
+    def _texts(self, message: Message) -> list[bytes]:
+        texts = [message.text, *message.more]
+        return [(self._session.stamp(text) if self._stamped else text).encode() for text in texts]
 
     def answer(self, request: str) -> list[bytes]:
         """What the venue sends for a request: its answer, then snapshots."""
@@ -108,7 +108,7 @@ class Venue:
             self._subscribed[name] = topic
             message = topic.snapshot(self.now_ms)
             if message is not None:
-                out.append(self._text(message))
+                out += self._texts(message)
         return out
 
     def messages(self) -> Iterator[bytes]:
@@ -119,7 +119,7 @@ class Venue:
                 if topic.kind == kind and topic.index == symbol.index:
                     message: Message | None = topic.publish(fills, self.now_ms)
                     if message is not None and name in self._subscribed:
-                        yield self._text(message)
+                        yield from self._texts(message)
 
 
 def symbols_of(exchange: str, market: str) -> list[str]:
