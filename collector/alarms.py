@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 
+import msgspec
 import structlog
 
 from collector.journal import Journal
 from collector.rows import Alert
+from collector.store import JournalStore
 
 log = structlog.get_logger()
 
@@ -19,10 +22,13 @@ UNAVAILABLE_SECONDS = 10.0
 class Alarms:
     """Looked after by the event loop."""
 
-    def __init__(self, journal: Journal, unavailable: Callable[[], str]) -> None:
-        """`unavailable()` tells why QuestDB takes no rows just now, else ""."""
-        self._journal, self._unavailable = journal, unavailable
+    def __init__(self, journal: Journal, unavailable: Callable[[], str], store: JournalStore) -> None:
+        """`unavailable()` tells why QuestDB takes no rows just now, else "". `store` keeps what fires for the next start,
+        which resolves what is over by then."""
+        self._journal, self._unavailable, self._store = journal, unavailable, store
         self._firing: dict[str, str] = {}
+        with contextlib.suppress(msgspec.DecodeError, ValueError):
+            self._firing = msgspec.json.decode(store.load("alarms.json") or b"{}", type=dict[str, str])
         self._away_since = 0.0
 
     def look(self) -> None:
@@ -56,6 +62,8 @@ class Alarms:
         else:
             del self._firing[rule]
             log.info("alert resolved", rule=rule)
+        with contextlib.suppress(OSError):  # the disk may be full, which is why it fires
+            self._store.save("alarms.json", msgspec.json.encode(self._firing))
         now = time.time_ns() // 1000
         state = "firing" if message else "resolved"
         self._journal.add(Alert(now, rule, "critical", state, value, message or "over"), now)

@@ -22,9 +22,10 @@ import structlog
 from collector import bounds
 from collector.config import JournalConfig
 from collector.encode import RowEncoder
+from collector.errors import OperatorError
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, Liquidation, Row, Ticker, Trade
-from collector.segment import SEGMENT_HEADER, encode_record
+from collector.segment import encode_record, segment_header
 from collector.store import JournalStore
 
 log = structlog.get_logger()
@@ -93,7 +94,14 @@ class Journal:
         )
 
     def start(self) -> None:
-        self._store.begin_segment(SEGMENT_HEADER)
+        """Raises OperatorError when the disk takes nothing."""
+        try:
+            self._store.begin_segment(segment_header(int(time.time())))
+        except OSError as error:
+            raise OperatorError(
+                f"journal {self._config.path}: can't begin a segment ({error.strerror}); free space on its disk, or set "
+                "journal.path"
+            ) from error
         self._writer.start()
 
     def add(self, row: Row, recv_us: int) -> None:
@@ -151,8 +159,9 @@ class Journal:
                     dirty = True
                 state = newer or state
             if item is None or time.monotonic() - synced >= interval:
-                self._sync(dirty, state)
-                synced, dirty, state = time.monotonic(), False, None
+                if self._sync(dirty, state):
+                    dirty, state = False, None
+                synced = time.monotonic()
             if item is None:
                 return
 
@@ -162,7 +171,7 @@ class Journal:
             try:
                 if self._store.size() >= self._config.segment_bytes:
                     self._store.sync()
-                    self._store.begin_segment(SEGMENT_HEADER)
+                    self._store.begin_segment(segment_header(int(time.time())))
                 self._store.append(record)
                 break
             except OSError as error:
@@ -210,13 +219,16 @@ class Journal:
             self._free_pending = pending
         return max(0, self._free - max(0, pending - self._free_pending))
 
-    def _sync(self, dirty: bool, state: bytes | None) -> None:
+    def _sync(self, dirty: bool, state: bytes | None) -> bool:
+        """False: to be tried again."""
         try:
             if dirty:
                 self._store.sync()
             if state is not None:
-                self._store.save("state.json", state)
+                self._store.save("state.json", state, durable=True)
+            return True
         except OSError as error:
             log.error(
                 "journal fsync failed, retrying", path=self._config.path, cause=os.strerror(error.errno or 0)
             )
+            return False

@@ -72,6 +72,10 @@ class App:
         self.rosters = [
             Roster(venue, self.journal, self._dead, self.metrics, self._begun) for venue in self._venues
         ]
+        self._ended = False
+        self._late_damage: list[tuple[int, int]] = []
+        self._found_damage: list[tuple[int, int]] = []
+        """(since, until) in µs: damage met in the last moments of this run, and of the last one."""
         self._past: state.State | None = None
         """What the last run left in state.json."""
         self.metrics.fills[bounds.MESSAGE.name] = lambda: max((feed.held for feed in self.feeds), default=0)
@@ -105,6 +109,7 @@ class App:
         if self._past is not None and feeds:
             alone = [roster.venue.name for roster in self.rosters].count(feeds[0].name) == 1
             state.restore(self._past, feeds, now_us(), self._store.torn_since, alone)
+            self._declare_late_damage(feeds)
 
     def _state(self) -> bytes:
         waiting = {roster.venue.name for roster in self.rosters if not roster.feeds}
@@ -129,8 +134,21 @@ class App:
                         stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
                     )
 
-        if self._loop is not None:
+        if self._ended:
+            # Met while the last rows are sent, when no row can be added any more: the next start declares it.
+            self._late_damage.append((since_us, until_us))
+            self._store.save("damage.json", msgspec.json.encode(self._late_damage), durable=True)
+        elif self._loop is not None:
             self._loop.call_soon_threadsafe(declare)
+
+    def _declare_late_damage(self, feeds: list[Feed]) -> None:
+        """Of the last run."""
+        for feed in feeds:
+            for stream in sorted(feed.recorder.gaps.begun & set(feed.streams)):
+                for since_us, until_us in self._found_damage:
+                    feed.recorder.gaps.declare(
+                        stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
+                    )
 
     def hurry(self) -> None:
         """A second request to stop: don't wait for QuestDB, the journal has the rows."""
@@ -177,6 +195,10 @@ class App:
                 log.warning(
                     "state.json unreadable: the hole since the last run can't be declared", cause=str(error)
                 )
+        if (damage := self._store.load("damage.json")) is not None:
+            with contextlib.suppress(msgspec.DecodeError):
+                self._found_damage = msgspec.json.decode(damage, type=list[tuple[int, int]])
+            self._store.discard("damage.json")
         database = threading.Thread(target=self._ship, args=(endpoint,), name="database", daemon=True)
         database.start()
         tasks = [asyncio.create_task(work) for work in (self._seal(), self._watch(), self._sampler.run())]
@@ -198,6 +220,7 @@ class App:
         await self._cancel(tasks)
         self._sampler.write()
         self._clean = True
+        self._ended = True
         written = await asyncio.to_thread(self.journal.close, JOURNAL_TIMEOUT)
         self._stopping.set()
         await asyncio.to_thread(database.join, 2 * DATABASE_RETRY)
@@ -228,7 +251,7 @@ class App:
             self.journal.seal()
 
     async def _watch(self) -> None:
-        alarms = Alarms(self.journal, self.unavailable)
+        alarms = Alarms(self.journal, self.unavailable, self._store)
         while True:
             await asyncio.sleep(ALARM_SECONDS)
             alarms.look()

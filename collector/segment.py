@@ -1,11 +1,11 @@
 """The journal's file format: append-only segments of framed records.
 
-    segment = "EVENKEEL" version:u32 reserved:u32 record*
+    segment = "EVENKEEL" version:u32 begun:u32 record*
     record  = magic:4 length:u32 rows:u32 crc32c:u32 recv_us:u64 end:u32[rows] data:u8[length - 4·rows]
 
 All integers are little-endian. The checksum covers everything after itself and, before it, `length` and `rows`. `end`
 are the offsets in `data` at which the rows end, so that a single row can be told from its neighbours. `recv_us` is the
-newest time of receipt (µs) among the rows.
+newest time of receipt (µs) among the rows. `begun` is when the segment was (s since the epoch; 0: not told).
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from crc32c import crc32c
 
 from collector import bounds
 
-SEGMENT_HEADER = struct.pack("<8sII", b"EVENKEEL", 1, 0)
+_PREAMBLE = struct.Struct("<8sII")
+SEGMENT_HEADER = _PREAMBLE.pack(b"EVENKEEL", 1, 0)
+_SAME = 12
+"""Bytes of it that every segment of this version begins with."""
 MAGIC = b"\xe5KJ\x01"
 _HEADER = struct.Struct("<4sIIIQ")
 _SUMMED = struct.Struct("<IIQ")
@@ -70,6 +73,25 @@ def read_records(file: BinaryIO, offset: int, end: int) -> Iterator[tuple[int, R
         else:
             yield after, record
         offset = after
+
+
+def segment_header(begun: int) -> bytes:
+    """`begun`: s since the epoch."""
+    return _PREAMBLE.pack(b"EVENKEEL", 1, begun & 0xFFFFFFFF)
+
+
+def segment_begun(path: Path) -> int:
+    """s since the epoch; 0 where it is not told."""
+    with path.open("rb") as file:
+        head = file.read(_PREAMBLE.size)
+    return int(_PREAMBLE.unpack(head)[2]) if len(head) == _PREAMBLE.size else 0
+
+
+def is_foreign(path: Path) -> bool:
+    """Whether the file is whole at its beginning and yet no segment of this version."""
+    with path.open("rb") as file:
+        head = file.read(len(SEGMENT_HEADER))
+    return len(head) == len(SEGMENT_HEADER) and head[:_SAME] != SEGMENT_HEADER[:_SAME]
 
 
 def whole_length(path: Path) -> tuple[int, int]:

@@ -26,6 +26,8 @@ POST_INTERVAL = 0.1
 """Seconds between posts while there is less than a full one to send."""
 RETRY_FIRST, RETRY_CAP = 0.1, 10.0
 TRIM_SECONDS = 5.0
+UNKNOWN_US = 86_400_000_000
+"""How far back lost rows are declared where nothing tells when they were received."""
 LOOK_SECONDS = 5.0
 """How often the server is asked who it is and whether a table is suspended."""
 
@@ -53,7 +55,7 @@ class Shipper(threading.Thread):
         self._file_segment = 0
         self._on_damage = on_damage
         self._damaged_since: int | None = None
-        """Time of receipt (µs) of the newest row before damage whose end is not yet known."""
+        """Time of receipt (µs) of the newest row before damage whose end is not yet known; 0: nothing tells."""
         self._read_recv_us = 0
         self._read_bytes = 0
         metrics.fills[bounds.POST.name] = lambda: self._read_bytes
@@ -136,6 +138,7 @@ class Shipper(threading.Thread):
         cursor = self._store.cursor
         if cursor.server != server:
             if cursor.server:
+                self._read_recv_us, self._damaged_since = 0, None
                 # Its acknowledgement may have come before its fsync; deduplication makes what it has harmless.
                 log.warning("QuestDB was started anew, sending again what the journal still holds")
                 cursor = self._store.oldest(server)
@@ -178,15 +181,18 @@ class Shipper(threading.Thread):
             end, _ = self._store.readable(following)
         if cursor.offset < len(SEGMENT_HEADER) <= end:
             cursor = Cursor(cursor.segment, len(SEGMENT_HEADER), cursor.server)
+        if (
+            cursor.offset < end < len(SEGMENT_HEADER) and following is not None
+        ):  # less than a header, and no more will come
+            self._damage_begins(cursor)
+            return records, Cursor(cursor.segment, end, cursor.server)
         for after, item in self._records(cursor, end):
             if isinstance(item, Damage):
                 self._quarantine(cursor.segment, item)
-                if self._damaged_since is None:
-                    self._damaged_since = self._read_recv_us
+                self._damage_begins(cursor)
             else:
                 if self._damaged_since is not None:
-                    self._on_damage(self._damaged_since, item.recv_us)
-                    self._damaged_since = None
+                    self._damage_ends(item.recv_us)
                 self._read_recv_us = item.recv_us
                 records.append(item)
                 size += len(item.data)
@@ -203,15 +209,30 @@ class Shipper(threading.Thread):
         if self._file is None or self._file_segment != cursor.segment:
             if self._file is not None:
                 self._file.close()
-            self._file = self._store.path(cursor.segment).open("rb")
+            try:
+                self._file = self._store.path(cursor.segment).open("rb")
+            except FileNotFoundError:
+                self._file = None
+                log.error("a segment of the journal is gone, its rows are lost", segment=cursor.segment)
+                self._damage_begins(cursor)
+                self._store.forget(cursor.segment)
+                return
             self._file_segment = cursor.segment
         yield from read_records(self._file, cursor.offset, end)
+
+    def _damage_begins(self, cursor: Cursor) -> None:
+        if self._damaged_since is None:
+            self._damaged_since = self._read_recv_us or self._store.newest_before(cursor)
+
+    def _damage_ends(self, until_us: int) -> None:
+        since = self._damaged_since or until_us - UNKNOWN_US
+        self._damaged_since = None
+        self._on_damage(min(since, until_us), until_us)
 
     def _tell_damage(self) -> None:
         """Damage at the very end of what there is: it lasts until now."""
         if self._damaged_since is not None and self.drained():
-            self._on_damage(self._damaged_since, time.time_ns() // 1000)
-            self._damaged_since = None
+            self._damage_ends(time.time_ns() // 1000)
 
     def _quarantine(self, segment: int, damage: Damage) -> None:
         path: Path = self._store.path(segment)

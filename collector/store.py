@@ -13,13 +13,16 @@ from pathlib import Path
 
 import msgspec
 import structlog
+from crc32c import crc32c
 
 from collector.errors import OperatorError
-from collector.segment import whole_length
+from collector.segment import Record, is_foreign, read_records, segment_begun, whole_length
 
 log = structlog.get_logger()
 
 SUFFIX = ".journal"
+NAME_DIGITS = 20
+FOR_EVER = 1 << 62
 
 
 class Cursor(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +34,17 @@ class Cursor(msgspec.Struct, frozen=True, gc=False):
     """Identity of the server that acknowledged."""
 
 
+class SavedCursor(msgspec.Struct, frozen=True):
+    segment: int
+    offset: int
+    server: str = ""
+    crc: int | None = None
+
+
+def checksum(cursor: Cursor) -> int:
+    return crc32c(f"{cursor.segment} {cursor.offset} {cursor.server}".encode())
+
+
 class JournalStore:
     """Owns the folder: one process at a time.
 
@@ -40,7 +54,7 @@ class JournalStore:
         self.folder = folder
         try:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._lock_file = (folder / "lock").open("a")
+            self._lock_file = os.fdopen(os.open(folder / "lock", os.O_WRONLY | os.O_CREAT, 0o600), "w")
             fcntl.flock(self._lock_file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
             raise OperatorError(
@@ -55,16 +69,55 @@ class JournalStore:
         self._sizes: dict[int, int] = {}
         self._file: int | None = None
         """Descriptor of the current segment; None until this process has begun one."""
-        for path in sorted(folder.glob(f"*{SUFFIX}")):
-            self._sizes[int(path.stem)] = path.stat().st_size
-        self._current = max(self._sizes, default=0)
+        self._acknowledged: dict[int, float] = {}
+        """Segment → when (monotonic) it was first seen to be acknowledged whole."""
         self.torn_since: int | None = None
-        """Set when the tail was torn: time of receipt (µs) of the newest row before it; 0: none is known."""
+        """Set when rows at the journal's end are lost: time of receipt (µs) of the newest row before; 0: none is known."""
+        for path in sorted(folder.glob(f"*{SUFFIX}")):
+            if len(path.stem) == NAME_DIGITS and path.stem.isdigit():
+                if is_foreign(path):
+                    self._set_aside(path)
+                else:
+                    self._sizes[int(path.stem)] = path.stat().st_size
+        self._current = max(self._sizes, default=0)
         self._cut_torn_tail()
         self.cursor = self._load_cursor()
 
     def path(self, segment: int) -> Path:
-        return self.folder / f"{segment:020d}{SUFFIX}"
+        return self.folder / f"{segment:0{NAME_DIGITS}d}{SUFFIX}"
+
+    def _set_aside(self, path: Path) -> None:
+        """A file of another program or version: kept under another name, and what it may hold declared."""
+        aside = path.with_suffix(".foreign")
+        log.error(
+            "a segment of the journal is not of this version, set aside",
+            file=path.name,
+            now=aside.name,
+            remedy="start the version that wrote it with this journal once, to send what it holds",
+        )
+        self.torn_since = min(self.torn_since or FOR_EVER, self._newest_before(int(path.stem)))
+        path.rename(aside)
+
+    def _newest_before(self, segment: int) -> int:
+        """Time of receipt (µs) of the newest row in an earlier segment; 0 where there is none."""
+        for number in sorted((n for n in self._sizes if n < segment), reverse=True):
+            _, newest = whole_length(self.path(number))
+            if newest:
+                return newest
+        return 0
+
+    def newest_before(self, cursor: Cursor) -> int:
+        """Time of receipt (µs) of the newest row before a cursor, or when the oldest segment was begun; 0: nothing tells. Reads
+        a whole segment: for rare questions."""
+        newest = 0
+        with contextlib.suppress(OSError), self.path(cursor.segment).open("rb") as file:
+            for _, item in read_records(file, 0, cursor.offset):
+                newest = item.recv_us if isinstance(item, Record) else newest
+        newest = newest or self._newest_before(cursor.segment)
+        if not newest and self._sizes:
+            with contextlib.suppress(OSError):
+                newest = segment_begun(self.path(min(self._sizes))) * 1_000_000
+        return newest
 
     def _cut_torn_tail(self) -> None:
         if not self._sizes:
@@ -85,11 +138,15 @@ class JournalStore:
     def _load_cursor(self) -> Cursor:
         first = Cursor(min(self._sizes, default=0), 0)
         try:
-            cursor = msgspec.json.decode((self.folder / "cursor.json").read_bytes(), type=Cursor)
+            saved = msgspec.json.decode((self.folder / "cursor.json").read_bytes(), type=SavedCursor)
         except FileNotFoundError:
             return first
-        except msgspec.DecodeError as error:
+        except (msgspec.DecodeError, ValueError) as error:
             log.warning("journal cursor unreadable, sending all again", cause=str(error))
+            return first
+        cursor = Cursor(saved.segment, saved.offset, saved.server)
+        if saved.crc not in (None, checksum(cursor)):  # None: of an older version
+            log.warning("journal cursor damaged, sending all again", remedy="check the journal's disk")
             return first
         return max(cursor, first, key=lambda c: (c.segment, c.offset))
 
@@ -138,8 +195,15 @@ class JournalStore:
             return self._sizes.get(segment, 0), min((n for n in self._sizes if n > segment), default=None)
 
     def acknowledge(self, cursor: Cursor) -> None:
-        self.save("cursor.json", msgspec.json.encode(cursor))
+        saved = SavedCursor(cursor.segment, cursor.offset, cursor.server, checksum(cursor))
+        self.save("cursor.json", msgspec.json.encode(saved))
         self.cursor = cursor
+
+    def forget(self, segment: int) -> None:
+        """The segment's file is gone."""
+        with self.grown:
+            if segment != self._current:
+                self._sizes.pop(segment, None)
 
     def oldest(self, server: str) -> Cursor:
         """The beginning of all that is still here, to be sent to `server`."""
@@ -153,29 +217,38 @@ class JournalStore:
     def pending_bytes(self) -> int:
         with self.grown:
             return sum(
-                size - (self.cursor.offset if number == self.cursor.segment else 0)
+                max(0, size - (self.cursor.offset if number == self.cursor.segment else 0))
                 for number, size in self._sizes.items()
                 if number >= self.cursor.segment
             )
 
     def trim(self, retain_seconds: float, retain_bytes: int) -> None:
-        """Delete acknowledged segments that are older than `retain_seconds`, and the oldest beyond `retain_bytes`."""
+        """Delete segments that were acknowledged more than `retain_seconds` ago, and the oldest beyond `retain_bytes`."""
+        now = time.monotonic()
         with self.grown:
             done = sorted((n for n in self._sizes if n < self.cursor.segment), reverse=True)
             kept = 0
             for number in done:
                 path = self.path(number)
                 kept += self._sizes[number]
-                if kept > retain_bytes or time.time() - path.stat().st_mtime > retain_seconds:
-                    path.unlink()
+                since = self._acknowledged.setdefault(number, now)
+                if kept > retain_bytes or now - since >= retain_seconds:
+                    path.unlink(missing_ok=True)
                     kept -= self._sizes.pop(number)
+                    del self._acknowledged[number]
 
-    def save(self, name: str, data: bytes) -> None:
-        """Replace a small file atomically."""
+    def save(self, name: str, data: bytes, durable: bool = False) -> None:
+        """Replace a small file atomically. `durable`: also should the power fail at once."""
         temporary = self.folder / f"{name}.new"
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         temporary.replace(self.folder / name)
+
+    def discard(self, name: str) -> None:
+        (self.folder / name).unlink(missing_ok=True)
 
     def load(self, name: str) -> bytes | None:
         try:

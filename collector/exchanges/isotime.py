@@ -7,6 +7,8 @@ from calendar import timegm
 from datetime import datetime
 from functools import lru_cache
 
+MOST_SECONDS = 10**10
+"""The year 2286."""
 SECONDS = re.compile(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d", re.ASCII)
 
 
@@ -15,8 +17,8 @@ def _seconds(text: str) -> int:
     if not SECONDS.fullmatch(text):
         raise ValueError(f"{text!r} is no time")
     seconds = timegm(datetime.fromisoformat(text).timetuple())
-    if seconds <= 0:
-        raise ValueError(f"{text!r} is before 1970")
+    if not 0 < seconds < MOST_SECONDS:
+        raise ValueError(f"{text!r} is no time that an exchange can mean")
     return seconds
 
 

@@ -113,7 +113,7 @@ class Recording:
             )
 
     def _market_of(self, path: str) -> str:
-        """Of a connection to `path`, "" for another one. The simulated venue may serve under longer paths than the real one."""
+        """Of a connection to `path`, "" for another one. The simulated venue may have longer paths than the real one."""
         fitting = [market for ours, market in self.wire.paths.items() if path and ours.endswith(path)]
         return self._market if self._market in fitting else fitting[0] if fitting else ""
 

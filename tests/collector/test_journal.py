@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -105,7 +107,93 @@ def test_cursor_survives_and_an_unreadable_one_sends_all_again(tmp_path: Path) -
     store.close()
 
 
-def test_acknowledged_segments_are_kept_a_while_then_trimmed(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda data: data.replace(b":77", b":97"),
+        lambda data: data.replace(b'"server":"', b'"server":"\xff'),
+        lambda data: b"",
+        lambda data: b"[]",
+    ],
+    ids=["digit", "text", "empty", "other"],
+)
+def test_a_damaged_cursor_sends_all_again(tmp_path: Path, damage: Callable[[bytes], bytes]) -> None:
+    store = JournalStore(tmp_path)
+    store.begin_segment(SEGMENT_HEADER)
+    store.acknowledge(Cursor(1, 77, "server"))
+    store.close()
+    file = tmp_path / "cursor.json"
+    before = file.read_bytes()
+    file.write_bytes(damage(before))
+    assert file.read_bytes() != before
+    store = JournalStore(tmp_path)
+    assert store.cursor == Cursor(1, 0)
+    store.close()
+
+
+def test_a_cursor_of_a_version_without_checksums_is_read(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    store.begin_segment(SEGMENT_HEADER)
+    store.close()
+    (tmp_path / "cursor.json").write_bytes(b'{"segment":1,"offset":20,"server":"s"}')
+    store = JournalStore(tmp_path)
+    assert store.cursor == Cursor(1, 20, "s")
+    store.close()
+
+
+def test_what_is_no_segment_of_this_version_is_left_alone_or_set_aside(tmp_path: Path) -> None:
+    store = JournalStore(tmp_path)
+    j = journal(store, config(tmp_path))
+    j.start()
+    j.add(trade(1), 77)
+    assert j.close(5)
+    newer = store.path(2)
+    store.close()
+    (tmp_path / "notes.journal").write_text("mine")
+    newer.write_bytes(SEGMENT_HEADER[:8] + b"\x02" + SEGMENT_HEADER[9:] + b"of a newer version")
+    store = JournalStore(tmp_path)
+    assert (tmp_path / "notes.journal").read_text() == "mine"
+    assert newer.with_suffix(".foreign").read_bytes().endswith(b"of a newer version")
+    assert not newer.exists()
+    assert store.torn_since == 77, "what it holds is declared from the newest row before it on"
+    assert (tmp_path / "lock").stat().st_mode & 0o777 == 0o600
+    store.close()
+
+
+def test_no_room_at_the_start_is_a_clear_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JournalStore(tmp_path)
+    monkeypatch.setattr("collector.store.os.pwrite", lambda *_: 0)
+    with pytest.raises(OperatorError, match="free space on its disk"):
+        journal(store, config(tmp_path)).start()
+    store.close()
+
+
+def test_a_sync_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = JournalStore(tmp_path)
+    done: list[bool] = []
+
+    def sync() -> None:
+        done.append(len(done) >= 2)
+        if not done[-1]:
+            raise OSError(errno.EIO, "no")
+
+    monkeypatch.setattr(store, "sync", sync)
+    j = journal(store, config(tmp_path))
+    j.start()
+    j.add(trade(1), 1)
+    j.seal()
+    deadline = time.monotonic() + 10
+    while True not in done:
+        assert time.monotonic() < deadline, done
+        time.sleep(0.01)
+    assert done[:3] == [False, False, True]
+    assert j.close(5)
+    store.close()
+
+
+def test_acknowledged_segments_are_kept_a_while_then_trimmed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = JournalStore(tmp_path)
     for _ in range(5):
         store.begin_segment(SEGMENT_HEADER)
@@ -115,11 +203,16 @@ def test_acknowledged_segments_are_kept_a_while_then_trimmed(tmp_path: Path) -> 
     assert len(list(tmp_path.glob("*.journal"))) == 5
     store.trim(retain_seconds=3600, retain_bytes=120)
     assert sorted(int(p.stem) for p in tmp_path.glob("*.journal")) == [3, 4, 5]
-    past = time.time() - 7200
-    os.utime(store.path(3), (past, past))
+    os.utime(store.path(3), (1, 1))  # when it was written does not matter: an outage may have been long
+    store.trim(retain_seconds=3600, retain_bytes=1 << 20)
+    assert sorted(int(p.stem) for p in tmp_path.glob("*.journal")) == [3, 4, 5]
+    later = time.monotonic() + 3601
+    monkeypatch.setattr("collector.store.time.monotonic", lambda: later)
     store.trim(retain_seconds=3600, retain_bytes=1 << 20)
     assert sorted(int(p.stem) for p in tmp_path.glob("*.journal")) == [4, 5]
     assert store.pending_bytes() == 2 * 116
+    store.acknowledge(Cursor(5, 10_000))
+    assert store.pending_bytes() == 0
     store.close()
 
 

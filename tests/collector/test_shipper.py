@@ -17,7 +17,7 @@ from collector.deadletters import DeadLetters
 from collector.encode import RowEncoder
 from collector.metrics import Metrics
 from collector.rows import Trade
-from collector.segment import SEGMENT_HEADER, encode_record
+from collector.segment import SEGMENT_HEADER, encode_record, segment_header
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink, RefusedError, UnavailableError, classify
 from collector.store import Cursor, JournalStore
@@ -194,6 +194,79 @@ def test_damaged_bytes_are_put_aside_and_the_rest_is_sent(tmp_path: Path, databa
     assert stored(database) == [f"id{n}" for n in [*range(10), *range(20, 30)]]
     assert rig.metrics.damaged_bytes > 0
     assert (tmp_path / "dead-letters/damaged.jsonl").exists()
+    rig.store.close()
+
+
+class Told:
+    """What the shipper says of damage."""
+
+    def __init__(self) -> None:
+        self.intervals: list[tuple[int, int]] = []
+
+    def __call__(self, since: int, until: int) -> None:
+        self.intervals.append((since, until))
+
+
+def test_damage_in_the_first_record_since_a_start_is_declared(tmp_path: Path, database: Endpoint) -> None:
+    rig, told = Rig(tmp_path, database.http_url), Told()
+    rig.shipper._on_damage = told
+    rig.write(0, 20)
+    rig.store.begin_segment(segment_header(T0 // 10**6 + 5))
+    rig.write(20, 40)
+    for segment in (1, 2):  # nothing is before the first; the newest row before the second is known
+        path = rig.store.path(segment)
+        data = bytearray(path.read_bytes())
+        data[60] ^= 0x10
+        path.write_bytes(data)
+    rig.shipper.start()
+    finish(rig.shipper)
+    day = 86_400_000_000  # the first segment does not tell when it was begun
+    assert told.intervals == [(T0 - day, T0), (T0, T0)]
+    rig.store.close()
+
+
+def test_damage_met_again_after_a_restart_of_the_server_keeps_its_bounds(
+    tmp_path: Path, database: Endpoint
+) -> None:
+    rig, told = Rig(tmp_path, database.http_url), Told()
+    rig.store.path(1).write_bytes(segment_header(T0 // 10**6 - 50))
+    rig.store.begin_segment(SEGMENT_HEADER)
+    rig.shipper._on_damage = told
+    rig.write(0, 30)
+    path = rig.store.path(2)
+    data = bytearray(path.read_bytes())
+    data[60] ^= 0x10
+    path.write_bytes(data)
+    rig.store.acknowledge(Cursor(2, len(data), "another server"))
+    rig.shipper._read_recv_us = T0 + 10**9  # of what was read before the server was started anew
+    rig.shipper.start()
+    finish(rig.shipper)
+    assert told.intervals == [(T0 - 50 * 10**6, T0)]
+    wait_rows(database, "trades", 20)
+    assert stored(database) == [f"id{n}" for n in range(10, 30)]
+    rig.store.close()
+
+
+@pytest.mark.parametrize("harm", ["gone", "short"])
+def test_a_segment_that_is_gone_or_too_short_does_not_stop_shipping(
+    tmp_path: Path, database: Endpoint, harm: str
+) -> None:
+    rig, told = Rig(tmp_path, database.http_url), Told()
+    rig.shipper._on_damage = told
+    rig.write(0, 10)
+    for first in (10, 20):
+        rig.store.begin_segment(SEGMENT_HEADER)
+        rig.write(first, first + 10)
+    if harm == "gone":
+        rig.store.path(2).unlink()
+    else:
+        rig.store.path(2).write_bytes(b"EVENKEEL")
+        rig.store._sizes[2] = 8
+    rig.shipper.start()
+    finish(rig.shipper)
+    wait_rows(database, "trades", 20)
+    assert stored(database) == [f"id{n}" for n in [*range(10), *range(20, 30)]]
+    assert told.intervals == [(T0, T0)]
     rig.store.close()
 
 
