@@ -28,7 +28,7 @@ lint: setup
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
 
 test: lint  ## lint, types, and the tests against a real QuestDB
-	@$(BIN)/pytest $(ARGS)
+	@$(BIN)/pytest -n auto --dist worksteal --durations 10 $(ARGS)
 
 bench: setup  ## the figures: prints them and writes bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)

@@ -107,8 +107,8 @@ class JournalStore:
         return 0
 
     def newest_before(self, cursor: Cursor) -> int:
-        """Time of receipt (µs) of the newest row before a cursor, or when the oldest segment was begun; 0: nothing tells. Reads
-        a whole segment: for rare questions."""
+        """Time of receipt (µs) of the newest row before a cursor, or when the oldest segment was begun; 0: nothing tells.
+        Reads a whole segment: for rare questions."""
         newest = 0
         with contextlib.suppress(OSError), self.path(cursor.segment).open("rb") as file:
             for _, item in read_records(file, 0, cursor.offset):

@@ -1,6 +1,7 @@
 """A real QuestDB for the tests, never a mock: a server by URL, else a container, else the managed one.
 
 The URL is EVENKEEL_TEST_QUESTDB (with EVENKEEL_TEST_QUESTDB_PG, its PGWire address, where that is not the default).
+Each of pytest-xdist's workers has a server of its own, but for one by URL: the tests drop everything in it.
 """
 
 from __future__ import annotations
@@ -32,7 +33,11 @@ from collector.database.migrate import migrate
 IMAGE = "questdb/questdb:9.3.4"
 MARKER = "evenkeel_test_server"
 """A table of this name says that the server is for tests, so that everything in it may be dropped."""
-ROWS_TIMEOUT = 30.0
+ROWS_TIMEOUT = 60.0
+WORKERS = 3
+"""Most cases wait; each worker has a QuestDB beside it."""
+# Servers of tests live for seconds, in which the optimizing compiler and parallel collectors cost more than they give.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 
 
 @cache
@@ -46,6 +51,18 @@ def chosen_server() -> str:
         if probe.returncode == 0:
             return "container"
     return "managed"
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """What `-n auto` means."""
+    return 0 if chosen_server() == "url" else WORKERS
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if chosen_server() == "url" and (config.getoption("numprocesses", 0) or 0) > 1:
+        raise pytest.UsageError(
+            "EVENKEEL_TEST_QUESTDB is one server, and the tests drop everything in it: use -n 0"
+        )
 
 
 def pytest_report_header() -> str:
@@ -123,7 +140,7 @@ def query(endpoint: Endpoint, sql: str) -> list[tuple[Any, ...]]:
 
 
 def wait_rows(endpoint: Endpoint, table: str, count: int) -> None:
-    """Return when the table shows at least `count` rows; fail when it doesn't in half a minute."""
+    """Return when the table shows at least `count` rows; fail when it doesn't in a minute."""
     deadline = time.monotonic() + ROWS_TIMEOUT
     while (found := query(endpoint, f"SELECT count() FROM {table}")[0][0]) < count:
         if time.monotonic() > deadline:
