@@ -5,8 +5,10 @@ from __future__ import annotations
 from collector.exchanges.base import Exchange
 from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
+from collector.exchanges.deribit import Deribit
 
 EXCHANGES: dict[str, Exchange] = {
     "bitmex": Bitmex(),
     "bybit": Bybit(),
+    "deribit": Deribit(),
 }

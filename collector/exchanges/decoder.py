@@ -164,6 +164,12 @@ class StreamDecoder:
             topic.waiting_since = 0
             out.extend(Rejected(channel, symbol, reason[:200]) for channel, symbol in topic.streams)
 
+    def postpone(self, names: Iterable[str], until_us: int) -> None:
+        """Their request is to be repeated at `until_us`: the wait for its answer begins then."""
+        for name in names:
+            if name in self._unanswered:
+                self._unanswered[name] = (self._unanswered[name][0], until_us)
+
     def asked(self, op: str) -> list[str]:
         """Names for which `op` is not answered yet, oldest first."""
         return [name for name, (asked, _) in self._unanswered.items() if asked == op]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collector.simulator import ledger
 from collector.simulator.market import SymbolMarket
 from collector.simulator.orderbook import Side
-from collector.simulator.wire import Message
+from collector.simulator.wire import Message, Topic
 
 
 class Prices(dict[int, str]):
@@ -76,6 +76,7 @@ class TopicBase:
 
     kind = -1
     is_delta = False
+    also: Topic | None = None
 
     def __init__(self, listing: Listing, name: str, started_ms: int) -> None:
         self.listing, self.model, self.name = listing, listing.model, name

@@ -167,6 +167,10 @@ class Simulator:
             topic = self._exchange.topic(client.market, name)
             channel = self._channels[client.market, name] = Channel(topic)
             self._shown[topic.index][topic.kind].append(channel)
+            if topic.also is not None:
+                other = Channel(topic.also)
+                other.clients = channel.clients
+                self._shown[topic.index][topic.also.kind].append(other)
         channel.clients.append(client)
         client.since = time.monotonic()
         self._send(channel.topic.snapshot(self._clock()), [client])

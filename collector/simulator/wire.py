@@ -45,6 +45,8 @@ class Topic(Protocol):
     """Which symbol of the market model."""
     kind: int
     """Which kind of its events."""
+    also: Topic | None
+    """The same stream's messages for events of another kind."""
     is_delta: bool
     """Its messages are chained, so that leaving one out breaks the chain."""
 

@@ -115,7 +115,8 @@ class Venue:
         """What is published, without end."""
         for kind, symbol, fills in self._events:
             self.now_ms += 7
-            for name, topic in self._known.items():
+            for name, known in self._known.items():
+                topic = known.also if known.also is not None and known.also.kind == kind else known
                 if topic.kind == kind and topic.index == symbol.index:
                     message: Message | None = topic.publish(fills, self.now_ms)
                     if message is not None and name in self._subscribed:
