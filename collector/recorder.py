@@ -76,6 +76,8 @@ class Recorder:
         """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
         self._liquidations: dict[tuple[str, str], int] = {}
         """(symbol, id) → event time (µs) of the newest ones."""
+        self._joining: set[tuple[int, Stream]] = set()
+        """(connection, book) that are acknowledged and wait for their snapshot."""
         self._raw = b""
         self._sources: dict[int, Source] = {}
         self.numbers = itertools.count(1)
@@ -100,6 +102,7 @@ class Recorder:
     def closed(self, number: int) -> None:
         self._sources.pop(number, None)
         self._garbled.pop(number, None)
+        self._joining = {(source, stream) for source, stream in self._joining if source != number}
 
     def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"", source: int = 0) -> None:
         """Handle what one message (`raw`) of a connection meant."""
@@ -190,11 +193,13 @@ class Recorder:
         self._store(gap, gap.recv_ts)
 
     def _subscribed(self, item: Subscribed) -> None:
-        self.event("subscribed", self._recv_us, item.channel, item.symbol)
+        stream = (item.channel, item.symbol)
         if item.channel == "orderbook":
-            self.gaps.begun.add((item.channel, item.symbol))  # whole only from its snapshot on
+            self.gaps.begun.add(stream)  # whole only from its snapshot on
+            self._joining.add((self._source, stream))
         else:
-            self.gaps.subscribed((item.channel, item.symbol), self._recv_us, self._source)
+            self.event("subscribed", self._recv_us, *stream)
+            self.gaps.subscribed(stream, self._recv_us, self._source)
 
     def _rejected(self, item: Rejected) -> None:
         stream = (item.channel, item.symbol)
@@ -223,6 +228,10 @@ class Recorder:
         self.gaps.broken(stream, item.from_ts, item.cause, item.missing, self._recv_us, self._source)
 
     def _resynced(self, item: Resynced) -> None:
+        joined = (self._source, (item.channel, item.symbol))
+        if joined in self._joining:
+            self._joining.remove(joined)
+            self.event("subscribed", self._recv_us, item.channel, item.symbol)
         self.gaps.resynced((item.channel, item.symbol), item.ts, self._recv_us, self._source)
 
     def _notice(self, item: Notice) -> None:

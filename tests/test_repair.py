@@ -64,7 +64,7 @@ def test_repair_on_demand_fetches_what_a_killed_collector_missed(tmp_path: Path,
                 time.sleep(3)
                 recording.end(number)
             time.sleep(1)
-        assert trades_of(ledger, config)["missing"] > 0
+        assert trades_of(ledger, config)["missing"] > 0  # which waits until all is applied
         done = collector("repair", "--config", str(config), "--since", "1h", "--format", "json")
         assert done.returncode == 0, done.stderr
         outcomes = json.loads(done.stdout)
@@ -101,6 +101,8 @@ def test_a_hole_larger_than_the_venue_remembers_is_repaired_in_part_and_says_so(
                 time.sleep(2)
                 recording.end(number)
             time.sleep(pause)
+        closed = "SELECT count() FROM gaps WHERE channel = 'trades' AND to_ts IS NOT NULL"
+        wait_until(lambda: query(database, closed)[0][0] > 0, what="the gap")
         done = collector("repair", "--config", str(config), "--since", "1h", "--format", "json")
         (outcome,) = json.loads(done.stdout)
         assert outcome["gap"]["repair"] in ("partial", "none")

@@ -85,7 +85,7 @@ def test_two_sockets_for_the_same_streams_store_each_row_once(tmp_path: Path, da
         str(ledger),
         "--spare",
     ]
-    simulate += ["--disconnect-every", "2s", "--skip-every", "100", "--refuse-every", "5"]
+    simulate += ["--disconnect-every", "4s", "--skip-every", "100", "--refuse-every", "5"]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
         urls = ready["ws_urls"]["linear"], ready["rest_url"]
@@ -102,5 +102,3 @@ def test_two_sockets_for_the_same_streams_store_each_row_once(tmp_path: Path, da
         )
     refused = query(database, "SELECT count() FROM feed_events WHERE event = 'rejected'")
     assert refused[0][0] > 0
-    ended = query(database, "SELECT DISTINCT cause FROM gaps WHERE to_ts IS NOT NULL")
-    assert ended == []

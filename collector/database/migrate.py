@@ -26,7 +26,15 @@ Connection = psycopg.Connection[tuple[Any, ...]]
 APPLY_TIMEOUT = 60.0
 """Seconds for the server to apply what it has accepted."""
 RACE_TRIES = 20
-BUSY = ("table busy", "could not lock", "table exists", "already exists", "timeout", "cannot acquire")
+BUSY = (
+    "table busy",
+    "could not lock",
+    "table exists",
+    "already exists",
+    "duplicate column",
+    "timeout",
+    "cannot acquire",
+)
 """In an error: another process is at the same statement. Statements can be repeated, so the next try settles it."""
 TTL_HOURS = {"HOUR": 1, "DAY": 24, "WEEK": 168}
 PIECE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|;|[^'\";/-]+|[/-]", re.DOTALL)

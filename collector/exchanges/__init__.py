@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collector.exchanges.base import Exchange
+from collector.exchanges.binance import Binance
 from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
 from collector.exchanges.deribit import Deribit
 
 EXCHANGES: dict[str, Exchange] = {
+    "binance": Binance(),
     "bitmex": Bitmex(),
     "bybit": Bybit(),
     "deribit": Deribit(),

@@ -270,7 +270,7 @@ class Tickers(TickerTopic, Table):
                 at = item["fundingTimestamp"]
                 changes["next_funding_ts"] = iso_us(at) if at else None
             if changes or message.action == "partial":
-                self.merge("instrument", ts, recv_us, changes, out)
+                self.merge(ts, recv_us, changes, out)
         if message.action == "partial":
             self.whole_after_message = True
         self.arrived(newest or recv_us, recv_us, out)

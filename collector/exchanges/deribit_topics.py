@@ -260,7 +260,7 @@ class Tickers(TickerTopic):
             out.append(Broken(self.channel, self.symbol, self.last_ts, "silent"))
             out.append(Resynced(self.channel, self.symbol, ts))
         self._resumed, self._newest = False, told
-        self.merge(self.name, ts, recv_us, told, out)
+        self.merge(ts, recv_us, told, out)
         return ts
 
 

@@ -14,8 +14,6 @@ from collector.rows import Ticker
 
 Level = tuple[float, float]
 """(price, size in the venue's unit)"""
-UNTOLD_US = 10_000_000
-"""How long the first ticker row waits for the sources that have not spoken yet."""
 
 
 class TradeTopic(Topic):
@@ -119,26 +117,18 @@ class BookTopic(Topic):
 
 
 class TickerTopic(Topic):
-    """The merged state of an instrument. A subclass reads messages and calls `merge`."""
+    """The merged state of an instrument: a row for each message, with what is known by then. A subclass calls `merge`."""
 
-    def __init__(self, feed: FeedConfig, symbol: str, name: str, sources: int = 1) -> None:
-        """`sources`: how many subscriptions or requests it is merged from; a row is complete once each has spoken."""
+    def __init__(self, feed: FeedConfig, symbol: str, name: str) -> None:
         super().__init__(feed, "tickers", symbol, name)
         self._state: dict[str, Any] = {}
-        self._sources = sources
-        self._told: set[str] = set()
-        self._since = 0
 
     def reset(self) -> None:
         """What was told is of no use any more."""
-        self._state, self._since = {}, 0
-        self._told.clear()
+        self._state = {}
 
-    def merge(self, source: str, ts: int, recv_us: int, changes: dict[str, Any], out: list[Item]) -> None:
+    def merge(self, ts: int, recv_us: int, changes: dict[str, Any], out: list[Item]) -> None:
         """`changes`: fields of `Ticker`. `ts` in µs."""
         self._state.update(changes)
-        self._told.add(source)
-        self._since = self._since or recv_us
         self.last_ts = max(self.last_ts, ts)
-        if len(self._told) >= self._sources or recv_us - self._since > UNTOLD_US:
-            out.append(Ticker(ts, recv_us, *self.where, **self._state))
+        out.append(Ticker(ts, recv_us, *self.where, **self._state))

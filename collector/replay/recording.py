@@ -98,6 +98,8 @@ class Recording:
         Raises OperatorError."""
         self.files, self.wire = files, wire
         self._market = market or next(iter(wire.paths.values()))
+        self._elsewhere = market
+        """Market of connections by other paths than the venue has now; "": they are left out."""
         self.topics: dict[str, dict[str, int]] = {name: {} for name in wire.paths.values()}
         """market → topic → data messages"""
         self.symbols: dict[str, set[str]] = {name: set() for name in wire.paths.values()}
@@ -105,7 +107,8 @@ class Recording:
         for message in self._read(self.pages, {name: wire.transcript(name) for name in wire.paths.values()}):
             topics = self.topics[message.market]
             topics[message.topic] = topics.get(message.topic, 0) + 1
-            self.symbols[message.market].add(message.topic.rpartition(".")[2])
+            if symbol := wire.offers(message.market, message.topic):
+                self.symbols[message.market].add(symbol)
         if not any(self.topics.values()):
             raise OperatorError(
                 f"recording {files[0]}: no data message of {wire.name} in it; check the file and --exchange",
@@ -115,7 +118,7 @@ class Recording:
     def _market_of(self, path: str) -> str:
         """Of a connection to `path`, "" for another one. The simulated venue may have longer paths than the real one."""
         fitting = [market for ours, market in self.wire.paths.items() if path and ours.endswith(path)]
-        return self._market if self._market in fitting else fitting[0] if fitting else ""
+        return self._market if self._market in fitting else fitting[0] if fitting else self._elsewhere
 
     def messages(self) -> Iterator[Recorded]:
         return self._read([], {})

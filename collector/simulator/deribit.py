@@ -194,12 +194,12 @@ class DeribitWire:
             return 404, "not recorded"
         listed = [
             {
-                "instrument_name": topic.removesuffix(".100ms").partition(".")[2] or topic,
+                "instrument_name": name,
                 "kind": KINDS[market],
                 "instrument_type": "linear" if market == "linear" else "reversed",
             }
             for market, names in symbols.items()
-            for topic in sorted(names)
+            for name in sorted(names)
         ]
         return 200, encoded({"jsonrpc": "2.0", "result": listed})
 

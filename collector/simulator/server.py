@@ -28,7 +28,7 @@ UNPACED_BATCH = 250
 UNPACED_BUFFERED = 1 << 20
 """Bytes that a client may leave unread before an unpaced market waits."""
 HOUSEKEEPING = 0.1
-SETTLED = 1.5
+SETTLED = 3.0
 """Seconds after its last subscription in which a connection is not relied upon."""
 
 

@@ -18,6 +18,8 @@ from collector.simulator.market import Market
 from collector.simulator.wire import Message, Topic
 
 RECORDINGS = Path(__file__).parents[3] / "shared/recordings"
+FOLDERS = {"binance_spot": "spot", "binance_usdm": "linear"}
+"""Folder → market, where the connections' paths do not tell."""
 START_MS = 1_760_000_000_000
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 RECORDED_AT_MOST = 5000
@@ -142,7 +144,7 @@ def recorded() -> list[tuple[str, str, list[str], list[bytes]]]:
     sessions = []
     for exchange in sorted(EXCHANGES.keys() & SIMULATORS.keys()):
         for file in sorted(RECORDINGS.glob(f"{exchange}*/*.jsonl*")):
-            recording = Recording([file], SIMULATORS[exchange])
+            recording = Recording([file], SIMULATORS[exchange], FOLDERS.get(file.parent.name, ""))
             by_market: dict[str, list[bytes]] = {}
             for message in recording.messages():
                 kept = by_market.setdefault(message.market, [])
@@ -151,5 +153,6 @@ def recorded() -> list[tuple[str, str, list[str], list[bytes]]]:
             sessions += [
                 (exchange, market, sorted(recording.symbols[market]), messages)
                 for market, messages in by_market.items()
+                if recording.symbols[market]
             ]
     return sessions

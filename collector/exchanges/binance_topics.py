@@ -1,0 +1,328 @@
+"""Binance's streams: from an event of each kind to rows. Sources and doubts are told in `binance.py`."""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import Any
+
+import msgspec
+
+from collector.config import FeedConfig
+from collector.exchanges.base import Bad, Broken, Fetch, Instrument, Item, Notice, Request, Resynced
+from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
+from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic, UpdateId, number
+from collector.rows import Liquidation, Trade
+
+API = {"linear": "/fapi/v1", "inverse": "/dapi/v1", "spot": "/api/v3"}
+SNAPSHOT_LEVELS = 1000
+SNAPSHOT_WEIGHT = {"linear": 20, "inverse": 20, "spot": 50}
+HELD = 300
+"""Depth events kept while the snapshot is on its way: half a minute. What is older the snapshot has."""
+ASK_AGAIN_US = 5_000_000
+POLL_US = 60_000_000
+"""Between two looks at the open interest, which no stream brings."""
+FORCED = {"BUY": "buy", "SELL": "sell"}
+
+
+class AggTrade(msgspec.Struct, gc=False):
+    s: str
+    id: UpdateId = msgspec.field(name="a")
+    p: float
+    q: float
+    T: Milliseconds
+    m: bool
+
+
+class SpotTrade(msgspec.Struct, gc=False):
+    s: str
+    id: UpdateId = msgspec.field(name="t")
+    p: float
+    q: float
+    T: Milliseconds
+    m: bool
+
+
+class Depth(msgspec.Struct, gc=False):
+    s: str
+    first: UpdateId = msgspec.field(name="U")
+    last: UpdateId = msgspec.field(name="u")
+    pushed: Milliseconds = msgspec.field(name="E")
+    b: list[tuple[Price, Size]]
+    a: list[tuple[Price, Size]]
+    before: UpdateId | None = msgspec.field(name="pu", default=None)
+    traded: Milliseconds | None = msgspec.field(name="T", default=None)
+
+
+class Snapshot(msgspec.Struct, gc=False):
+    last: UpdateId = msgspec.field(name="lastUpdateId")
+    bids: list[tuple[Price, Size]]
+    asks: list[tuple[Price, Size]]
+
+
+class ForcedOrder(msgspec.Struct, gc=False):
+    s: str
+    side: str = msgspec.field(name="S")
+    p: float
+    q: float
+    T: Milliseconds
+    ap: float = 0.0
+    z: float = 0.0
+
+
+class ForceOrder(msgspec.Struct, gc=False):
+    o: ForcedOrder
+
+
+class TickerEvent(msgspec.Struct, gc=False):
+    e: str
+    pushed: Milliseconds = msgspec.field(name="E")
+    s: str
+    p: float | str | None = None
+    c: float | str | None = None
+    i: float | str | None = None
+    r: float | str | None = None
+    T: int | None = None
+    b: float | str | None = None
+    a: float | str | None = None
+
+
+def base_units(size: float, price: float, instrument: Instrument | None) -> float:
+    """0 or infinite where the quotient is no number of its own."""
+    if instrument is None:
+        return size
+    value = size * instrument.contract_size
+    return value / (price or INFINITY) if instrument.inverse else value
+
+
+def stream(symbol: str, suffix: str) -> str:
+    return f"{symbol.lower()}@{suffix}"
+
+
+class Trades(TradeTopic):
+    """Ids rise by one: of `trade` on spot, of `aggTrade` on futures."""
+
+    def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument | None) -> None:
+        spot = feed.market == "spot"
+        self.message = SpotTrade if spot else AggTrade
+        super().__init__(feed, "trades", symbol, stream(symbol, "trade" if spot else "aggTrade"))
+        self._instrument, self._last = instrument, 0
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        trade: AggTrade = self._decode(raw)
+        if trade.s != self.symbol:
+            raise ValueError(f"symbol {trade.s!r}")
+        qty, ts = base_units(trade.q, trade.p, self._instrument), trade.T * 1000
+        if not (0.0 < trade.p < INFINITY and 0.0 < qty < INFINITY):
+            raise ValueError(f"trade {trade.id} has an impossible price or size")
+        self.arrived(ts, recv_us, out)
+        last = self._last
+        if last and trade.id != last + 1:
+            if trade.id <= last:
+                return ts  # once more
+            out.append(Broken("trades", self.symbol, self.last_ts, "sequence_gap", trade.id - last - 1))
+            out.append(Resynced("trades", self.symbol, ts))
+        self._last, self.last_ts = trade.id, ts
+        side = "sell" if trade.m else "buy"
+        out.append(Trade(ts, recv_us, *self.where, side, trade.p, qty, str(trade.id)))
+        return ts
+
+
+class Liquidations(Topic):
+    message = ForceOrder
+
+    def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument | None) -> None:
+        super().__init__(feed, "liquidations", symbol, stream(symbol, "forceOrder"))
+        self._instrument = instrument
+        self.patience = 0  # there may be none for days
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        order: ForcedOrder = self._decode(raw).o
+        if order.s != self.symbol:
+            raise ValueError(f"symbol {order.s!r}")
+        # What was filled, and at what price, where the order tells.
+        price, size, side = order.ap or order.p, order.z or order.q, FORCED.get(order.side)
+        qty = base_units(size, price, self._instrument)
+        if side is None or not (0.0 < price < INFINITY and 0.0 < qty < INFINITY):
+            raise ValueError("a liquidation has an impossible side, price or size")
+        ts = self.last_ts = order.T * 1000
+        self.arrived(ts, recv_us, out)
+        liq_id = f"{order.T}-{side}-{order.p!r}-{order.q!r}-{order.z!r}"
+        out.append(Liquidation(ts, recv_us, *self.where, side, price, qty, liq_id))
+        return ts
+
+
+class OrderBook(BookTopic):
+    """A snapshot by REST, which the events held meanwhile are joined to; then each event names the one before it."""
+
+    message = Depth
+
+    def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument | None) -> None:
+        super().__init__(feed, symbol, stream(symbol, "depth@100ms"), 2 * SNAPSHOT_LEVELS, instrument)
+        self._chained = feed.market != "spot"
+        path = f"{API[feed.market]}/depth?symbol={symbol}&limit={SNAPSHOT_LEVELS}"
+        self._fetch = Fetch(Request(path, SNAPSHOT_WEIGHT[feed.market]), self.name)
+        self._held: deque[Depth] = deque(maxlen=HELD)
+        self._snapshot: Snapshot | None = None
+        self._asked = False
+        self._ask_at = 0
+        """Receive time (µs) at which to ask again; 0: never."""
+        self._decode_snapshot = msgspec.json.Decoder(Snapshot, strict=False).decode
+
+    def subscribed(self, recv_us: int, out: list[Item]) -> None:
+        super().subscribed(recv_us, out)
+        self.waiting_since = 0  # REST is asked for ever, within its budget
+        if not self.valid:
+            self._ask(out)
+
+    def _ask(self, out: list[Item]) -> None:
+        self._snapshot, self._ask_at = None, 0
+        if not self._asked:
+            self._asked = True
+            out.append(self._fetch)
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        event: Depth = self._decode(raw)
+        if event.s != self.symbol:
+            raise ValueError(f"symbol {event.s!r}")
+        if event.first > event.last or (self._chained and event.before is None):
+            raise ValueError("update ids that can't be")
+        self.last_recv = recv_us
+        if self.valid:
+            self._follow(event, recv_us, out)
+        else:
+            if not self.broken:
+                # What comes before the snapshot is not stored.
+                self.broken = True
+                out.append(Broken("orderbook", self.symbol, self._time(event), "awaiting_snapshot"))
+            self._held.append(event)
+            self._join(recv_us, out)
+        return event.pushed * 1000
+
+    def _time(self, event: Depth) -> int:
+        return (event.traded or event.pushed) * 1000
+
+    def _follow(self, event: Depth, recv_us: int, out: list[Item]) -> None:
+        if event.last <= self.seq:
+            out.append(Notice("stale_update", f"u {event.last} after {self.seq}", self.channel, self.symbol))
+        elif event.before == self.seq if self._chained else event.first == self.seq + 1:
+            self.apply(self._time(event), recv_us, event.last, event.b, event.a, out)
+        else:
+            missing = None if self._chained else event.first - self.seq - 1
+            self.invalidate("sequence_gap", missing, recv_us, out)
+            self._held.append(event)
+
+    def _join(self, recv_us: int, out: list[Item]) -> None:
+        """Once there is a snapshot and an event that follows it."""
+        snapshot, held = self._snapshot, self._held
+        if snapshot is None:
+            return
+        while held and (held[0].last < snapshot.last if self._chained else held[0].last <= snapshot.last):
+            held.popleft()
+        if not held:
+            return
+        first = held.popleft()
+        if self._chained:
+            # Some continue directly: both are accepted.
+            fits = first.first <= snapshot.last <= first.last or first.before == snapshot.last
+        else:
+            fits = first.first <= snapshot.last + 1 <= first.last
+        if not fits:
+            held.appendleft(first)
+            self._ask(out)  # older than what is held
+            return
+        bids, asks = dict(snapshot.bids) | dict(first.b), dict(snapshot.asks) | dict(first.a)
+        self._snapshot = None
+        self.seq = first.last
+        self.restart(self._time(first), recv_us, first.last, bids.items(), asks.items(), out)
+        while held and self.valid:
+            self._follow(held.popleft(), recv_us, out)
+
+    def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
+        self._asked = False
+        if self.valid:
+            return
+        try:
+            self._snapshot = self._decode_snapshot(body)
+        except (msgspec.DecodeError, ValueError) as error:
+            out.append(Bad(f"{self.name}: snapshot: {error}" if body else f"{self.name}: snapshot refused"))
+            self._ask_at = recv_us + ASK_AGAIN_US
+            return
+        self._join(recv_us, out)
+
+    def invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
+        super().invalidate(cause, missing, recv_us, out)
+        self.resync, self.waiting_since = False, 0
+        self._held.clear()
+        self._ask(out)
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        super().flush(recv_us, out)
+        if self._ask_at and recv_us >= self._ask_at:
+            self._ask(out)
+
+
+class Tickers(TickerTopic):
+    """Merged from several streams and, on futures, the open interest by REST."""
+
+    message = TickerEvent
+
+    def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument | None) -> None:
+        spot = feed.market == "spot"
+        super().__init__(feed, symbol, stream(symbol, "ticker"))
+        if not spot:
+            self.names = (self.name, stream(symbol, "markPrice@1s"))
+        self._fetch = Fetch(Request(f"{API[feed.market]}/openInterest?symbol={symbol}"), self.name)
+        self._polls = not spot
+        self._poll_at = 0
+        """Receive time (µs) of the next look; 0: none is due before the answer."""
+        # Open interest of inverse contracts is in quote units then, as their size is.
+        self._unit = instrument.contract_size if instrument else 1.0
+
+    def subscribed(self, recv_us: int, out: list[Item]) -> None:
+        super().subscribed(recv_us, out)
+        if self._polls:
+            out.append(self._fetch)
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        if self._poll_at and recv_us >= self._poll_at:
+            self._poll_at = 0
+            out.append(self._fetch)
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        event: TickerEvent = self._decode(raw)
+        if event.s != self.symbol:
+            raise ValueError(f"symbol {event.s!r}")
+        ts = event.pushed * 1000
+        if event.e == "24hrTicker":
+            told = {"last": price(event.c)}
+            if not self._polls:
+                told |= {"bid": price(event.b), "ask": price(event.a)}
+        elif event.e == "markPriceUpdate":
+            told = {"mark": price(event.p), "index": price(event.i)}
+            told["funding_rate"] = None if event.r in ("", None) else number(event.r)
+            told["next_funding_ts"] = event.T * 1000 if event.T and 0 < event.T < MAX_MS else None
+        else:
+            raise ValueError(f"event {event.e!r}")
+        self.arrived(ts, recv_us, out)
+        self.merge(ts, recv_us, told, out)
+        return ts
+
+    def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
+        self._poll_at = recv_us + POLL_US
+        if not body:
+            return  # refused
+        told: dict[str, Any] = msgspec.json.decode(body)
+        amount, at = number(told["openInterest"]), int(told["time"])
+        if amount < 0 or not 0 < at < MAX_MS:
+            raise ValueError(f"open interest {body[:100]!r}")
+        self.merge(at * 1000, recv_us, {"open_interest": amount * self._unit}, out)
+
+
+def price(value: float | str | None) -> float | None:
+    """Raises ValueError or TypeError."""
+    if value in ("", None):
+        return None
+    told = number(value)
+    if told < 0.0:
+        raise ValueError(f"price {value!r}")
+    return told or None
