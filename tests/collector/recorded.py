@@ -6,12 +6,13 @@ import gzip
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import Decoder, Instrument, Item
+from collector.exchanges.base import Decoder, Instrument
 
 RECORDINGS = Path(__file__).parents[3] / "shared/recordings"
 
@@ -50,7 +51,7 @@ def decoder(
     return made
 
 
-def taken(made: Decoder, messages: list[str]) -> list[Item]:
+def taken(made: Decoder, messages: list[str]) -> list[Any]:
     return [
         item for number, text in enumerate(messages) for item in made.decode(text.encode(), 10**15 + number)
     ]
