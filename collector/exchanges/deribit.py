@@ -111,9 +111,8 @@ class DeribitDecoder(StreamDecoder):
             # Without an id it may be any of them.
             for known in [number] if number in self._requests else list(self._requests):
                 op, names = self._requests.pop(known)
-                due = recv_us + self._delay
-                self._unanswered.update(dict.fromkeys(names, (op, due)))
-                self._later.append((due, op, names))
+                self.postpone(names, recv_us + self._delay)
+                self._later.append((recv_us + self._delay, op, names))
             self._delay = min(2 * self._delay, LAST_DELAY_US)
         elif number in self._requests:
             op, names = self._requests.pop(number)
@@ -199,11 +198,11 @@ class Deribit:
     def instruments(self, market: str, body: bytes) -> tuple[list[Instrument], str]:
         return deribit_rest.instruments(market, body), ""
 
-    def turnover_request(self, market: str) -> Sequence[Request]:
-        return deribit_rest.turnover_requests(market)
+    def turnover_request(self, market: str) -> Request:
+        return deribit_rest.turnover_request(market)
 
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
-        return deribit_rest.turnover(body)
+        return deribit_rest.turnover(market, body)
 
     def history(self, market: str) -> DeribitHistory:
         return DeribitHistory(market)
