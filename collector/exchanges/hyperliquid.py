@@ -1,18 +1,21 @@
 """Hyperliquid: perpetuals, settled in USDC (linear), and spot pairs.
 
-Sources: the venue's WebSocket and info pages as others quote them, its Python SDK, and a recorded session of 2025. Sizes are base
-units. A book is a series of whole snapshots of 20 levels a side, about two a second, without numbers: a lost one can't be noticed,
-and nothing depends on it. Symbols are case-sensitive: "BTC", "kPEPE" (a thousand PEPE); spot has "PURR/USDC" and "@142". Perpetuals
-of builders ("dex:COIN") are recorded where they are named, and not listed. There is no public channel of liquidations.
+Sources: the venue's WebSocket and info pages as others quote them, its Python SDK, and a recorded session of 2025.
+Sizes are base units. A book is a series of whole snapshots of 20 levels a side, about two a second, without numbers:
+a lost one can't be noticed, and nothing depends on it. Symbols are case-sensitive: "BTC", "kPEPE" (a thousand PEPE);
+spot has "PURR/USDC" and "@142". Perpetuals of builders ("dex:COIN") are recorded where they are named, and not
+listed. There is no public channel of liquidations.
 
-The context of an asset (mark, oracle, funding, open interest) has no time: its rows have that of receipt, and the recorder gives a
-state that a second connection brings too the time of its first receipt. A second would be coarse enough to be the same on both
-connections most of the time, but then a row would stand before what it tells, or tell only the last state of its second.
+The context of an asset (mark, oracle, funding, open interest) has no time: its rows have that of receipt, and the
+recorder gives a state that a second connection brings too the time of its first receipt. A second would be coarse
+enough to be the same on both connections most of the time, but then a row would stand before what it tells, or tell
+only the last state of its second.
 
-Doubts, and what holds under both readings. An error names its subscription, or it does not: then nothing is refused until as many
-requests are without an answer as there were such errors. 10 or 100 connections an address: 250 streams each keep the 1,000
-subscriptions, which are the address's own limit, to 4. Trades on subscribing are the newest ones once more: ids tell, and rows of
-the same time and id are one. Books may be deeper than 20 where the venue's "fast" ones are served: all levels are taken.
+Doubts, and what holds under both readings. An error names its subscription, or it does not: then nothing is refused
+until as many requests are without an answer as there were such errors. 10 or 100 connections an address: 250 streams
+each keep the 1,000 subscriptions, which are the address's own limit, to 4. Trades on subscribing are the newest ones
+once more: ids tell, and rows of the same time and id are one. Books may be deeper than 20 where the venue's "fast"
+ones are served: all levels are taken.
 """
 
 from __future__ import annotations

@@ -136,7 +136,7 @@ class Tickers(TickerTopic):
             raise ValueError("a context without a price")
         if "funding_rate" in state:
             state["next_funding_ts"] = (recv_us // FUNDING_US + 1) * FUNDING_US  # every hour
-        self.merge("context", recv_us, recv_us, state, out)
+        self.merge(recv_us, recv_us, state, out)
         # What follows on this message was pushed after it, but perhaps before it was received.
         self.last_ts = recv_us - UNDERWAY_US
         self.arrived(recv_us, recv_us, out)
