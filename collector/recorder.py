@@ -38,6 +38,9 @@ FUTURE_US = 86_400_000_000
 materialized views, and with them the table, busy without end."""
 
 MOST_LIQUIDATIONS = 4096
+MOST_STATES = 4096
+SAME_STATE_US = 10_000_000
+"""Two connections bring one state within this time."""
 GARBLED_US = 1_000_000
 """A hole of all streams lasts at least this, so that a flood of unreadable messages is no flood of rows."""
 CHANNEL_OF: dict[type, str] = {
@@ -76,6 +79,8 @@ class Recorder:
         """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
         self._liquidations: dict[tuple[str, str], int] = {}
         """(symbol, id) → event time (µs) of the newest ones."""
+        self._states: dict[Ticker, tuple[int, set[int]]] = {}
+        """Newest states of which the venue told no time, without times: first receipt (µs), and who has brought it."""
         self._joining: set[tuple[int, Stream]] = set()
         """(connection, book) that are acknowledged and wait for their snapshot."""
         self._raw = b""
@@ -85,6 +90,7 @@ class Recorder:
         self._handlers: dict[type, Callable[[Any], None]] = {
             **dict.fromkeys(CHANNEL_OF, self._row),
             Liquidation: self._liquidation,
+            Ticker: self._ticker,
             Send: lambda item: self._sources[self._source].send(item.text),
             Fetch: lambda item: self._sources[self._source].fetch(item),
             Subscribed: self._subscribed,
@@ -151,6 +157,21 @@ class Recorder:
         if len(seen) > MOST_LIQUIDATIONS:
             del seen[next(iter(seen))]
         self._row(row if told == row.ts else msgspec.structs.replace(row, ts=told))
+
+    def _ticker(self, row: Ticker) -> None:
+        """Where a venue tells no time, a state that another connection brings too has that of its first receipt."""
+        if row.ts == row.recv_ts:
+            states, state = self._states, msgspec.structs.replace(row, ts=0, recv_ts=0)
+            first, brought = states.get(state, (0, set()))
+            if row.ts - first > SAME_STATE_US or self._source in brought:
+                states.pop(state, None)
+                states[state] = first, brought = row.ts, set()
+                if len(states) > MOST_STATES:
+                    del states[next(iter(states))]
+            elif first != row.ts:
+                row = msgspec.structs.replace(row, ts=first)
+            brought.add(self._source)
+        self._row(row)
 
     def _row(self, row: MarketRow) -> None:
         kind = type(row)

@@ -94,11 +94,12 @@ def read_stored(
             if first <= ts <= last:
                 events = stored.get(key)
                 if events is None:
-                    events = stored[key] = Tickers() if table == "tickers" else Events()
+                    events = stored[key] = Tickers() if table == "tickers" and timed else Events()
                 if isinstance(events, Tickers):
                     events.tell(ts, values)
                 elif not timed:
-                    events.add(*fingerprints.untimed(ts, *values))
+                    untimed = fingerprints.untimed_state(ts, values) if table == "tickers" else None
+                    events.add(*(untimed or fingerprints.untimed(ts, *values)))
                 elif read is not None:
                     events.add(*read(ts, *values))
     return stored

@@ -1,9 +1,9 @@
-"""Deribit's REST: instruments, turnover, and trades by time."""
+"""Deribit's REST: instruments, turnover, and trades by number, of which none can be missing unnoticed."""
 
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
@@ -18,6 +18,8 @@ CREDITS = 500
 LISTING_CREDITS = 8000
 """Of the list of all instruments, which has a limit of its own: rarely asked for."""
 PAGE = 1000
+ANCHOR_MS = 86_400_000
+"""How far before a hole the trade is looked for from whose number the others are counted."""
 KINDS = {"spot": "spot", "option": "option"}
 
 
@@ -84,24 +86,19 @@ def turnover(market: str, body: bytes) -> dict[str, float]:
 
 
 class DeribitHistory:
-    """`get_last_trades_by_instrument_and_time`, oldest first; whole when the venue says that there are no more."""
+    """Rows have the venue's `trade_id`, which has no order; the numbers without a gap are `trade_seq`. So the newest trade
+    before the hole is asked for, and from its number on all that follow, until one is younger than the hole or there is
+    none: then the hole is complete for certain. Where no such trade is known, or a number is left out, what there is
+    is asked for by time, and the hole is not called complete."""
 
-    reach = "all trades, by time"
+    reach = "what the venue still lists"
 
     def __init__(self, market: str) -> None:
         self._market = market
 
     def request(self, hole: Hole, instrument: Instrument | None) -> Request:
-        return self._request(hole, hole.from_ts // 1000)
-
-    def _request(self, hole: Hole, start_ms: int) -> Request:
-        # A millisecond more: whether the venue's bound is closed does not matter then.
-        end_ms = hole.to_ts // 1000 + 1
-        return Request(
-            f"/api/v2/public/get_last_trades_by_instrument_and_time?instrument_name={quote(hole.symbol)}"
-            f"&start_timestamp={start_ms}&end_timestamp={end_ms}&count={PAGE}&sorting=asc",
-            CREDITS,
-        )
+        before_ms = hole.from_ts // 1000 - 1
+        return by_time(hole, before_ms - ANCHOR_MS, before_ms, 1, "desc")
 
     def page(
         self, hole: Hole, instrument: Instrument | None, request: Request, body: bytes, recv_us: int
@@ -109,17 +106,25 @@ class DeribitHistory:
         """Raises BadAnswerError."""
         result = result_of(body)
         try:
-            trades = [self._trade(hole.symbol, item, recv_us) for item in result["trades"]]
+            items = sorted(result["trades"], key=lambda item: int(item["trade_seq"]))
+            trades = [self._trade(hole.symbol, item, recv_us) for item in items]
+            numbers = [int(item["trade_seq"]) for item in items]
             more = bool(result["has_more"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadAnswerError(f"not a trade: {error!r}") from error
-        if not more or not trades:
-            return Page(trades, None, complete=not more)
-        newest_ms = max(trade.ts for trade in trades) // 1000
-        start_ms = int(request.path.partition("&start_timestamp=")[2].partition("&")[0])
-        # A millisecond with more trades than a page can't be paged by time: what is left of it stays missing.
-        following = newest_ms if newest_ms > start_ms else None
-        return Page(trades, None if following is None else self._request(hole, following))
+        asked = dict(parse_qsl(urlsplit(request.path).query))
+        if asked["sorting"] == "desc":
+            known = bool(trades) and trades[-1].ts < hole.from_ts
+            return Page(trades, by_number(hole, numbers[-1]) if known else within(hole, hole.from_ts))
+        ended = not more or not trades or trades[-1].ts > hole.to_ts
+        if "start_seq" in asked:
+            first = int(asked["start_seq"])
+            if not numbers or numbers != list(range(first, first + len(numbers))):
+                return Page(trades, within(hole, hole.from_ts))
+            return Page(trades, None if ended else by_number(hole, numbers[-1] + 1), complete=ended)
+        # A millisecond that fills a page can't be passed by time.
+        stuck = ended or trades[-1].ts // 1000 <= int(asked["start_timestamp"])
+        return Page(trades, None if stuck else within(hole, trades[-1].ts + 1000))
 
     def _trade(self, symbol: str, item: dict[str, Any], recv_us: int) -> Trade:
         price, amount, at, side = (
@@ -137,3 +142,24 @@ class DeribitHistory:
             raise ValueError(f"impossible trade {item!r}")
         where = ("deribit", self._market, symbol)
         return Trade(at * 1000, recv_us, *where, side, price, qty, str(item["trade_id"]))
+
+
+def within(hole: Hole, from_ts: int) -> Request:
+    """The rest of the hole; a millisecond more on either side, as it is not documented which bound belongs to it."""
+    return by_time(hole, from_ts // 1000 - 1, hole.to_ts // 1000 + 1, PAGE, "asc")
+
+
+def by_time(hole: Hole, start_ms: int, end_ms: int, count: int, sorting: str) -> Request:
+    return Request(
+        f"/api/v2/public/get_last_trades_by_instrument_and_time?instrument_name={quote(hole.symbol)}"
+        f"&start_timestamp={max(0, start_ms)}&end_timestamp={end_ms}&count={count}&sorting={sorting}",
+        CREDITS,
+    )
+
+
+def by_number(hole: Hole, first: int) -> Request:
+    return Request(
+        f"/api/v2/public/get_last_trades_by_instrument?instrument_name={quote(hole.symbol)}"
+        f"&start_seq={first}&count={PAGE}&sorting=asc",
+        CREDITS,
+    )

@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from collector.simulator.sent import Events, Key, Longs, SentBook, Tickers
+from collector.simulator.sent import Events, Key, Longs, SentBook, Tickers, UntimedStates
 
 Mask = npt.NDArray[np.bool_]
 Values = npt.NDArray[np.float64]
@@ -59,6 +59,8 @@ def compare(key: Key, sent: Events, stored: Events, gaps: Gaps, interval_us: int
     """`interval_us`: that at which books are stored; 0: every update."""
     if key[0] == "liquidations":
         return compare_multiset(key, sent, stored, gaps)
+    if isinstance(sent, UntimedStates):
+        return compare_untimed_states(key, sent, stored, gaps)
     if isinstance(sent, Tickers) and isinstance(stored, Tickers):
         return compare_states(key, sent, stored, gaps)
     out = Outcome(table=key[0], market=key[1], symbol=key[2], stored=len(stored))
@@ -148,6 +150,21 @@ def compare_multiset(key: Key, sent: Events, stored: Events, gaps: Gaps) -> Outc
         stored_rows = np.where(held[at] == contents, held_rows[at], 0)
     out.duplicated = int(np.maximum(stored_rows - sent_rows, 0).sum())
     missing_ts = np.repeat(sent.ts[first], np.maximum(sent_rows - stored_rows, 0))
+    count_missing(out, missing_ts, gaps.overlap(missing_ts, missing_ts))
+    return out
+
+
+def compare_untimed_states(key: Key, sent: Events, stored: Events, gaps: Gaps) -> Outcome:
+    """Each state that was sent, once or more, and none more often than it was sent."""
+    out = Outcome(table=key[0], market=key[1], symbol=key[2], stored=len(stored))
+    contents, first, sent_rows = np.unique(sent.full, return_index=True, return_counts=True)
+    held, held_rows = np.unique(stored.full, return_counts=True)
+    out.sent = len(contents)
+    known = np.isin(held, contents)
+    out.unexpected = int(held_rows[~known].sum())
+    times_sent = sent_rows[np.searchsorted(contents, held[known])]
+    out.duplicated = int(np.maximum(held_rows[known] - times_sent, 0).sum())
+    missing_ts = sent.ts[first[~np.isin(contents, held)]]
     count_missing(out, missing_ts, gaps.overlap(missing_ts, missing_ts))
     return out
 

@@ -19,6 +19,12 @@ from collector.simulator.wire import Message, Reply
 
 PATHS = {f"/{market}/ws/api/v2": market for market in ("linear", "inverse", "spot")}
 MOST_CHANNELS = 500
+MAX_NUMBER = 2**63
+TRADES = {
+    "/api/v2/public/get_last_trades_by_instrument_and_time": ("ms", "start_timestamp", "end_timestamp"),
+    "/api/v2/public/get_last_trades_by_instrument": ("seq", "start_seq", "end_seq"),
+}
+"""Path → member of `TradeTopic.recent`, and the parameters that bound it."""
 KINDS = {"linear": "future", "inverse": "future", "spot": "spot"}
 
 
@@ -101,17 +107,25 @@ class DeribitExchange:
             return self._answer([instrument(one) for one in self._listed(query.get("kind", ""))])
         if path == "/api/v2/public/get_book_summary_by_currency":
             return self._answer([summary(one) for one in self._listed(query.get("kind", ""))])
-        if path == "/api/v2/public/get_last_trades_by_instrument_and_time":
-            topic = self._trades.get(query.get("instrument_name", ""))
-            first, last = int(query.get("start_timestamp", "0")), int(query.get("end_timestamp", now_ms))
-            count = min(int(query.get("count", "10")), 1000)
-            texts = [
-                trade["text"] for trade in (topic.recent if topic else ()) if first <= trade["ms"] <= last
-            ]
-            more = "true" if len(texts) > count else "false"
-            trades = ",".join(texts[:count])
-            return 200, Message(f'{{"jsonrpc":"2.0","result":{{"trades":[{trades}],"has_more":{more}}}}}', [])
+        if path in TRADES:
+            return self._trades_of(path, query)
         return 404, Message(refusal(None, -32601, "Method not found"), [])
+
+    def _trades_of(self, path: str, query: Mapping[str, str]) -> tuple[int, Message]:
+        """By number or by time, both bounds included."""
+        key, start, end = TRADES[path]
+        topic = self._trades.get(query.get("instrument_name", ""))
+        try:
+            first, last = int(query.get(start, "0")), int(query.get(end, MAX_NUMBER))
+            count = min(int(query.get("count", "10")), 1000)
+        except ValueError:
+            return 400, Message(refusal(None, -32602, "Invalid params"), [])
+        texts = [trade["text"] for trade in (topic.recent if topic else ()) if first <= trade[key] <= last]
+        if query.get("sorting") == "desc":
+            texts.reverse()
+        more = "true" if len(texts) > count else "false"
+        trades = ",".join(texts[:count])
+        return 200, Message(f'{{"jsonrpc":"2.0","result":{{"trades":[{trades}],"has_more":{more}}}}}', [])
 
     def _listed(self, kind: str) -> list[Listing]:
         return [

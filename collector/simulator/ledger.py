@@ -8,6 +8,7 @@ The first line is a header. Quantities are in base units. Times are microseconds
     u  the same, of a venue that tells an id and no time: `ts` is when it was sent
     b  book update   seq, depth of the topic, snap, best bid and ask afterwards; rep: 1 on a repetition of a known state
     k  ticker        the state, or that part of it that a message told
+    v  the same, whole, of a venue that tells no time: `ts` is when it was sent
 """
 
 from __future__ import annotations
@@ -111,8 +112,17 @@ TICKER_FIELDS = ("last", "mark", "index", "funding_rate", "open_interest", "bid"
 
 def ticker(market: str, symbol: str, ts: int, values: dict[str, str]) -> str:
     """`values`: TICKER_FIELDS → number; a missing or empty one is null."""
+    return _ticker("k", market, symbol, ts, values)
+
+
+def untimed_ticker(market: str, symbol: str, push: int, values: dict[str, str]) -> str:
+    """All of the state, of which the venue does not say when."""
+    return _ticker("v", market, symbol, push, values)
+
+
+def _ticker(kind: str, market: str, symbol: str, ts: int, values: dict[str, str]) -> str:
     fields = ",".join(f'"{name}":{values.get(name) or NULL}' for name in TICKER_FIELDS)
-    return f'{{"k":"k","m":"{market}","s":"{symbol}","ts":{ts}000,{fields}'
+    return f'{{"k":"{kind}","m":"{market}","s":"{symbol}","ts":{ts}000,{fields}'
 
 
 class LedgerWriter:

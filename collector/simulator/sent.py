@@ -17,7 +17,14 @@ from collector.simulator.ledger import TICKER_FIELDS, Entry
 Longs = npt.NDArray[np.int64]
 Key = tuple[str, str, str]
 """(table, market, symbol)"""
-TABLES = {"t": "trades", "l": "liquidations", "u": "liquidations", "b": "orderbook", "k": "tickers"}
+TABLES = {
+    "t": "trades",
+    "l": "liquidations",
+    "u": "liquidations",
+    "b": "orderbook",
+    "k": "tickers",
+    "v": "tickers",
+}
 
 
 class Events:
@@ -86,7 +93,11 @@ class Untimed(Events):
     """Events of which the venue does not say when: a row has the time of its receipt."""
 
 
-KINDS: dict[str, type[Events]] = {"b": SentBook, "k": Tickers, "u": Untimed}
+class UntimedStates(Untimed):
+    """Tickers of which the venue does not say when. A state that is told again need not be stored again."""
+
+
+KINDS: dict[str, type[Events]] = {"b": SentBook, "k": Tickers, "u": Untimed, "v": UntimedStates}
 
 
 def trade(ts: int, side: str | None, price: float, qty: float, trade_id: str) -> tuple[int, int, int]:
@@ -101,6 +112,12 @@ def liquidation(ts: int, side: str, price: float, qty: float) -> tuple[int, int,
 
 def untimed(ts: int, side: str, price: float, qty: float, liq_id: str) -> tuple[int, int, int]:
     full = hash((liq_id, side, price, qty))
+    return ts, full, full
+
+
+def untimed_state(ts: int, values: Sequence[float | None]) -> tuple[int, int, int]:
+    """`values`: of TICKER_FIELDS."""
+    full = hash(tuple(values))
     return ts, full, full
 
 
@@ -131,6 +148,8 @@ def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
             stream.repetition.append(e.rep)
         elif isinstance(stream, Tickers):
             stream.tell(e.ts, [getattr(e, name) for name in TICKER_FIELDS])
+        elif e.k == "v":
+            stream.add(*untimed_state(e.ts, [getattr(e, name) for name in TICKER_FIELDS]))
         elif e.k == "u":
             stream.add(*untimed(e.ts, e.side, e.p, e.q, e.id))
         elif e.k == "l":

@@ -8,7 +8,17 @@ from typing import Any
 
 import pytest
 
-from collector.exchanges.base import Bad, Broken, Hole, Rejected, Resynced, Send, Subscribed
+from collector.exchanges.base import (
+    Bad,
+    BadAnswerError,
+    Broken,
+    Hole,
+    Rejected,
+    Request,
+    Resynced,
+    Send,
+    Subscribed,
+)
 from collector.exchanges.deribit_rest import DeribitHistory, instruments
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
 from tests.collector.recorded import decoder, frames, taken
@@ -125,7 +135,7 @@ def test_a_test_request_is_answered_and_too_many_requests_are_repeated_later() -
     assert json.loads(send.text)["method"] == "public/subscribe"
 
 
-def test_instruments_and_history() -> None:
+def test_instruments_by_market() -> None:
     base = {"kind": "future", "base_currency": "BTC", "settlement_period": "perpetual", "is_active": True}
     body = json.dumps(
         {
@@ -152,16 +162,78 @@ def test_instruments_and_history() -> None:
     ]
     assert [i.symbol for i in instruments("linear", body)] == ["BTC_USDC-PERPETUAL"]
     assert [i.symbol for i in instruments("spot", body)] == ["BTC_USDC"]
-    history, hole = DeribitHistory("inverse"), Hole(NAME, MS * 1000, (MS + 9) * 1000)
-    request = history.request(hole, None)
-    page = history.page(
-        hole, None, request, json.dumps({"result": {"trades": [trade(4)], "has_more": True}}).encode(), 1
-    )
-    assert page.next is not None and f"start_timestamp={MS + 4}&" in page.next.path and not page.complete
-    page = history.page(
-        hole, None, page.next, json.dumps({"result": {"trades": [], "has_more": False}}).encode(), 1
-    )
-    assert page.complete and page.next is None
+
+
+def answered(*seqs: int, more: bool = False, **changes: Any) -> bytes:
+    trades = [trade(seq, **changes) for seq in seqs]
+    return json.dumps({"result": {"trades": trades, "has_more": more}}).encode()
+
+
+HISTORY, HOLE = DeribitHistory("inverse"), Hole(NAME, (MS + 5) * 1000, (MS + 9) * 1000)
+
+
+def asked_by_number() -> Request:
+    """What follows when the trade before the hole is 4."""
+    first = HISTORY.request(HOLE, None)
+    assert f"end_timestamp={MS + 4}&count=1&sorting=desc" in first.path
+    page = HISTORY.page(HOLE, None, first, answered(4), 1)
+    assert page.next is not None and "get_last_trades_by_instrument?" in page.next.path
+    assert "start_seq=4&" in page.next.path and not page.complete
+    return page.next
+
+
+def test_history_counts_on_from_the_trade_before_the_hole() -> None:
+    page = HISTORY.page(HOLE, None, asked_by_number(), answered(4, 5, 6, 7, more=True), 1)
+    assert [row.trade_id for row in page.trades] == ["t4", "t5", "t6", "t7"] and not page.complete
+    assert page.trades[1] == Trade((MS + 5) * 1000, 1, *WHERE, "sell", 50.0, 2.0, "t5")
+    assert page.next is not None and "start_seq=8&" in page.next.path
+    page = HISTORY.page(HOLE, None, page.next, answered(8, 9, 10, more=True), 1)
+    assert page.complete and page.next is None, "10 is younger than the hole"
+    page = HISTORY.page(HOLE, None, asked_by_number(), answered(4, 5, 6), 1)
+    assert page.complete and page.next is None, "there is no newer trade"
+
+
+@pytest.mark.parametrize("seqs", [(4, 6, 7, 10), (5, 6, 7, 10), (), (4, 5, 5, 10)])
+def test_history_with_a_number_left_out_goes_on_by_time_and_is_never_complete(seqs: tuple[int, ...]) -> None:
+    page = HISTORY.page(HOLE, None, asked_by_number(), answered(*seqs), 1)
+    assert not page.complete and page.next is not None
+    assert f"start_timestamp={MS + 4}&end_timestamp={MS + 10}&" in page.next.path
+    page = HISTORY.page(HOLE, None, page.next, answered(5, 7, more=True), 1)
+    assert not page.complete and page.next is not None and f"start_timestamp={MS + 7}&" in page.next.path
+    page = HISTORY.page(HOLE, None, page.next, answered(7, 8, 9), 1)
+    assert not page.complete and page.next is None
+
+
+@pytest.mark.parametrize("seqs", [(), (5,)])
+def test_history_without_a_trade_before_the_hole_is_not_complete(seqs: tuple[int, ...]) -> None:
+    page = HISTORY.page(HOLE, None, HISTORY.request(HOLE, None), answered(*seqs), 1)
+    assert page.next is not None and "sorting=asc" in page.next.path and "start_seq" not in page.next.path
+    page = HISTORY.page(HOLE, None, page.next, answered(5, 6), 1)
+    assert not page.complete and page.next is None and len(page.trades) == 2
+
+
+def test_a_millisecond_that_fills_a_page_ends_the_history() -> None:
+    page = HISTORY.page(HOLE, None, HISTORY.request(HOLE, None), answered(), 1)
+    assert page.next is not None
+    page = HISTORY.page(HOLE, None, page.next, answered(5, 6, more=True, timestamp=MS + 4), 1)
+    assert page.next is None and not page.complete
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"[]",
+        b'{"result":{}}',
+        b'{"error":{"code":10028,"message":"too_many_requests"}}',
+        answered(5, price=0.0),
+        answered(5, direction="up"),
+        answered(5, trade_seq="x"),
+    ],
+)
+def test_an_answer_that_is_none_raises(body: bytes) -> None:
+    with pytest.raises(BadAnswerError):
+        HISTORY.page(HOLE, None, HISTORY.request(HOLE, None), body, 1)
 
 
 def test_the_recorded_books_equal_plain_ones_and_have_no_gap() -> None:
