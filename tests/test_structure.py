@@ -115,3 +115,17 @@ def test_every_case_that_the_promise_names_exists() -> None:
         for name in re.findall(r"^def (test_\w+)", path.read_text(), re.M)
     }
     assert named == cases
+
+
+def test_every_venue_has_its_four_files_and_its_units() -> None:
+    """docs/add-an-exchange.md promises no more and no fewer."""
+    units = (ROOT / "docs/units.md").read_text()
+    for name in EXCHANGES:
+        for file in (
+            f"collector/exchanges/{name}.py",
+            f"collector/simulator/{name}.py",
+            f"tests/collector/test_{name}.py",
+        ):
+            assert (ROOT / file).exists(), file
+        for market in EXCHANGES[name].markets:
+            assert re.search(rf"^\| {name} [a-z, ]*\b{market}\b", units, re.M), (name, market)
