@@ -121,6 +121,10 @@ class GapTracker:
         if gap is not None:
             self._write(stream, gap, max(ts, gap.from_ts), recv_us)
 
+    def carries(self, source: int, stream: Stream) -> bool:
+        """Whether the connection has the stream whole."""
+        return source in self._whole[stream]
+
     def carried_by(self, source: int) -> list[Stream]:
         return [stream for stream, carriers in self._whole.items() if source in carriers]
 

@@ -216,8 +216,11 @@ class Recorder:
     def _subscribed(self, item: Subscribed) -> None:
         stream = (item.channel, item.symbol)
         if item.channel == "orderbook":
-            self.gaps.begun.add(stream)  # whole only from its snapshot on
-            self._joining.add((self._source, stream))
+            self.gaps.begun.add(stream)  # whole only from its snapshot on, which may have come already
+            if self.gaps.carries(self._source, stream):
+                self.event("subscribed", self._recv_us, *stream)
+            else:
+                self._joining.add((self._source, stream))
         else:
             self.event("subscribed", self._recv_us, *stream)
             self.gaps.subscribed(stream, self._recv_us, self._source)

@@ -34,7 +34,7 @@ IMAGE = "questdb/questdb:9.3.4"
 MARKER = "evenkeel_test_server"
 """A table of this name says that the server is for tests, so that everything in it may be dropped."""
 ROWS_TIMEOUT = 60.0
-WORKERS = 3
+WORKERS = 2
 """Most cases wait; each worker has a QuestDB beside it."""
 # Servers of tests live for seconds, in which the optimizing compiler and parallel collectors cost more than they give.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")

@@ -32,6 +32,7 @@ BUSY = (
     "table exists",
     "already exists",
     "duplicate column",
+    "structureversion",
     "timeout",
     "cannot acquire",
 )

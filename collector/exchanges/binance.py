@@ -114,7 +114,10 @@ class BinanceDecoder(StreamDecoder):
         elif "result" in message and message.get("id") in self._requests:
             op, names = self._requests.pop(message["id"])
             for name in names:
-                (self.acknowledged if op == "subscribe" else self.ended)(name, recv_us, out)
+                if op == "subscribe":
+                    self.acknowledged(name, recv_us, out, names)
+                else:
+                    self.ended(name, recv_us, out)
         elif "result" not in message:
             out.append(Bad("neither data nor an answer"))
 

@@ -20,6 +20,8 @@ from collector.exchanges.base import (
 from collector.exchanges.topic import Topic
 
 OVERDUE_US = 10_000_000
+EARLIER_US = 1_000_000
+"""How long before its acknowledgement what a subscription brings may have happened."""
 LOOK_US = 1_000_000
 """Between two looks for silence."""
 
@@ -139,16 +141,25 @@ class StreamDecoder:
         names = [name for name in topic.names if name in self._live and name not in self._unanswered]
         out.extend(Send(frame) for frame in self._ask("unsubscribe", names, recv_us))
 
-    def acknowledged(self, name: str, recv_us: int, out: list[Item]) -> None:
-        """The venue sends `name` from now on."""
+    def acknowledged(self, name: str, recv_us: int, out: list[Item], together: Sequence[str] = ()) -> None:
+        """The venue sends `name` from now on. `together`: those that the same answer is for."""
         self._unanswered.pop(name, None)
         if name in self._live or name not in self.by_name:
             return
         self._live.add(name)
         for topic in self.by_name[name]:
             topic.last_recv = recv_us
-            if all(needed in self._live for needed in topic.names):
+            live = sum(needed in self._live for needed in topic.names)
+            if live == len(topic.names):
                 topic.subscribed(recv_us, out)
+            elif live == 1 and not set(topic.names) <= {
+                name,
+                *together,
+            }:  # of several: what comes before all of them may be lost with the connection
+                out.extend(
+                    Broken(channel, symbol, recv_us - EARLIER_US, "awaiting_sources")
+                    for channel, symbol in topic.streams
+                )
 
     def ended(self, name: str, recv_us: int, out: list[Item]) -> None:
         """The venue no longer sends `name`, as we have asked: now it can be asked for again."""

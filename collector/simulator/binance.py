@@ -220,8 +220,11 @@ class BinanceWire:
         event = message.get("data", message)
         if not isinstance(event, dict) or event.get("e") not in EVENTS:
             return "", 0
-        symbol = event["o"]["s"] if event["e"] == "forceOrder" else event["s"]
-        return f"{symbol.lower()}@{EVENTS[event['e']]}", int(event["E"])
+        told = event.get("o", {}) if event["e"] == "forceOrder" else event
+        symbol, pushed = told.get("s"), event.get("E")
+        if not isinstance(symbol, str) or not isinstance(pushed, int):
+            return "", 0
+        return f"{symbol.lower()}@{EVENTS[event['e']]}", pushed
 
     def transcript(self, market: str) -> BinanceTranscript:
         return BinanceTranscript(market)
