@@ -32,7 +32,7 @@ BUSY = (
     "table exists",
     "already exists",
     "duplicate column",
-    "structureversion",
+    "either no-op",
     "timeout",
     "cannot acquire",
 )
