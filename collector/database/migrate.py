@@ -32,11 +32,12 @@ BUSY = (
     "table exists",
     "already exists",
     "duplicate column",
-    "either no-op",
     "timeout",
     "cannot acquire",
 )
 """In an error: another process is at the same statement. Statements can be repeated, so the next try settles it."""
+NOTHING_TO_DO = "statement is either no-op"
+"""What the server says of a column that is there already, in spite of `IF NOT EXISTS`."""
 TTL_HOURS = {"HOUR": 1, "DAY": 24, "WEEK": 168}
 PIECE = re.compile(r"'(?:[^']|'')*'|\"[^\"]*\"|--[^\n]*|/\*.*?\*/|;|[^'\";/-]+|[/-]", re.DOTALL)
 
@@ -156,6 +157,8 @@ def _repeatable(connection: Connection, statement: str, name: str) -> None:
             return
         except psycopg.Error as error:
             told = str(error).partition("\n")[0]
+            if NOTHING_TO_DO in told:
+                return
             if attempt < RACE_TRIES - 1 and any(word in told.lower() for word in BUSY):
                 time.sleep(0.05)
                 continue
