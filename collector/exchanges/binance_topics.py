@@ -157,7 +157,14 @@ class OrderBook(BookTopic):
     message = Depth
 
     def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument | None) -> None:
-        super().__init__(feed, symbol, stream(symbol, "depth@100ms"), 2 * SNAPSHOT_LEVELS, instrument)
+        super().__init__(
+            feed,
+            symbol,
+            stream(symbol, "depth@100ms"),
+            2 * SNAPSHOT_LEVELS,
+            quoted=instrument is not None and instrument.inverse,
+            contract_size=instrument.contract_size if instrument is not None else 1.0,
+        )
         self._chained = feed.market != "spot"
         path = f"{API[feed.market]}/depth?symbol={symbol}&limit={SNAPSHOT_LEVELS}"
         self._fetch = Fetch(Request(path, SNAPSHOT_WEIGHT[feed.market]), self.name)

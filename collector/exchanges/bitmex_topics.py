@@ -184,7 +184,14 @@ class OrderBook(BookTopic, Table):
         table, limit = (
             ("orderBookL2_25", SHALLOW) if feed.book_depth <= SHALLOW else ("orderBookL2", KEPT_LEVELS)
         )
-        super().__init__(feed, symbol, f"{table}:{symbol}", limit, instrument)
+        super().__init__(
+            feed,
+            symbol,
+            f"{table}:{symbol}",
+            limit,
+            quoted=instrument.inverse,
+            contract_size=instrument.contract_size,
+        )
         self._prices: dict[tuple[str, int], float] = {}
         """(side, id) of every level that is there → price."""
 

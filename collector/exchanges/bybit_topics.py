@@ -7,15 +7,9 @@ from typing import Any
 
 import msgspec
 
-from collector.books import SampledBook
 from collector.config import FeedConfig
-from collector.exchanges.base import (
-    Bad,
-    Broken,
-    Item,
-    Notice,
-    Resynced,
-)
+from collector.exchanges.base import Broken, Item, Notice, Resynced
+from collector.exchanges.states import BookTopic, TradeTopic
 from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic, UpdateId, number
 from collector.rows import Liquidation, Ticker, Trade
 
@@ -89,23 +83,28 @@ class TickerMessage(msgspec.Struct, gc=False):
     data: dict[str, Any]
 
 
-class Trades(Topic):
+class Pushed(Topic):
+    """Every message has `topic` and `ts` (push time, ms)."""
+
+    def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
+        message = self._decode(raw)
+        if message.topic != self.name:
+            raise ValueError("the topic is not where it was found")
+        self.arrived(message.ts * 1000, recv_us, out)
+        self.take(message, recv_us, out)
+        return int(message.ts) * 1000
+
+    def take(self, message: Any, recv_us: int, out: list[Item]) -> None:
+        """Append the message's rows. Raises ValueError."""
+        raise NotImplementedError
+
+
+class Trades(Pushed, TradeTopic):
     message = TradeMessage
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         super().__init__(feed, channel, symbol, f"publicTrade.{symbol}")
         self._quoted = in_quote_units(feed)
-        self.patience = self._first_patience = round(feed.trades_silence * 1e6)
-        self._given_up_ts = -1
-
-    def silent(self, recv_us: int) -> bool:
-        """Symbols that nobody trades are asked for ever more rarely."""
-        if self.last_ts != self._given_up_ts:
-            self.patience = self._first_patience
-        if not super().silent(recv_us):
-            return False
-        self._given_up_ts, self.patience = self.last_ts, 2 * self.patience
-        return True
 
     def take(self, message: TradeMessage, recv_us: int, out: list[Item]) -> None:
         exchange, market, symbol = self.where
@@ -123,7 +122,7 @@ class Trades(Topic):
             out.append(Trade(ts, recv_us, exchange, market, symbol, side, item.p, qty, item.i))
 
 
-class Liquidations(Topic):
+class Liquidations(Pushed):
     message = LiquidationMessage
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
@@ -150,7 +149,7 @@ class Liquidations(Topic):
             )
 
 
-class Tickers(Topic):
+class Tickers(Pushed):
     message = TickerMessage
     whole_after_message = False
 
@@ -218,71 +217,48 @@ class Tickers(Topic):
             self.resync, self._asked = True, recv_us
 
 
-class OrderBook(Topic):
+class OrderBook(Pushed, BookTopic):
     message = BookMessage
-    whole_after_message = False
 
     def __init__(self, feed: FeedConfig, channel: str, symbol: str) -> None:
         limit = next(depth for depth in BOOK_DEPTHS if depth >= feed.book_depth)
-        super().__init__(feed, channel, symbol, f"orderbook.{limit}.{symbol}")
+        super().__init__(feed, symbol, f"orderbook.{limit}.{symbol}", limit, quoted=in_quote_units(feed))
         self._chained = limit > 1
-        interval_us = round(feed.book_interval * 1e6)
-        self._book = SampledBook(self.where, limit, feed.book_depth, interval_us, in_quote_units(feed))
-        self._valid = False
-        self._seq = 0
 
     def take(self, message: BookMessage, recv_us: int, out: list[Item]) -> None:
-        data, book = message.data, self._book
+        data, book = message.data, self.book
         ts = (message.cts or message.ts) * 1000
         if message.type == "snapshot" or data.u == 1:
             self.waiting_since = 0
-            if self._valid and data.u == self._seq != 1:
+            if self.valid and data.u == self.seq != 1:
                 return  # level 1 repeats itself when nothing changes; so does a silent book that missed nothing
-            if self._valid and self._chained and data.u != self._seq + 1:
+            if self.valid and self._chained and data.u != self.seq + 1:
                 book.release(out)
                 cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
-                missing = data.u - self._seq - 1 if data.u > self._seq else None
+                missing = data.u - self.seq - 1 if data.u > self.seq else None
                 out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
-                self._valid = False
+                self.valid = False
             else:
                 book.before(ts, out)
             book.bids.replace(data.b)
             book.asks.replace(data.a)
-            if not self._valid:
-                self._valid, self.broken = True, False
+            if not self.valid:
+                self.valid, self.broken = True, False
                 out.append(Resynced(self.channel, self.symbol, ts))
         elif message.type != "delta":
             raise ValueError(f"type {message.type!r} is not known")
-        elif not self._valid:
+        elif not self.valid:
             return  # what follows a break is of no use before the next snapshot
-        elif data.u <= self._seq:
-            out.append(Notice("stale_update", f"u {data.u} after {self._seq}", self.channel, self.symbol))
+        elif data.u <= self.seq:
+            out.append(Notice("stale_update", f"u {data.u} after {self.seq}", self.channel, self.symbol))
             return
-        elif data.u != self._seq + 1:
-            self._invalidate("sequence_gap", data.u - self._seq - 1, recv_us, out)
+        elif data.u != self.seq + 1:
+            self.invalidate("sequence_gap", data.u - self.seq - 1, recv_us, out)
             return
         else:
-            book.before(ts, out)
-            book.bids.update(data.b)
-            book.asks.update(data.a)
-        self._seq, self.last_ts = data.u, ts
-        book.after(ts, recv_us, data.u, out)
-
-    def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
-        out.append(Bad(f"{self.name}: {reason}"))
-        if self._valid:
-            self._invalidate("malformed_message", None, recv_us, out)
-
-    def flush(self, recv_us: int, out: list[Item]) -> None:
-        self._book.flush(recv_us, out)
-
-    def drain(self, out: list[Item]) -> None:
-        self._book.release(out)
-
-    def _invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
-        self._book.release(out)
-        self._valid, self.broken, self.resync, self.waiting_since = False, True, True, recv_us
-        out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
+            self.apply(ts, recv_us, data.u, data.b, data.a, out)
+            return
+        self.stands(ts, recv_us, data.u, out)
 
 
 TOPICS: dict[str, Callable[[FeedConfig, str, str], Topic]] = {

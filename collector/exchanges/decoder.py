@@ -105,9 +105,8 @@ class StreamDecoder:
         except (*UNREADABLE, KeyError, AttributeError, IndexError) as error:
             out.append(Bad(f"not a known message: {error!r}", unnamed=True))
             return
-        for topic in self.by_name[
-            name
-        ]:  # spelled with white space or escapes, or its members in another order
+        # Spelled with white space or escapes, or its members in another order.
+        for topic in self.by_name[name]:
             self.read(topic, raw, recv_us, out)
 
     def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
@@ -138,7 +137,7 @@ class StreamDecoder:
     def _ask_anew(self, topic: Topic, recv_us: int, out: list[Item]) -> None:
         """Leave the topic and, once that is acknowledged, subscribe it again."""
         topic.resync = False
-        names = [name for name in topic.names if name in self._live and name not in self._unanswered]
+        names = [name for name in topic.names if name not in self._unanswered]
         out.extend(Send(frame) for frame in self._ask("unsubscribe", names, recv_us))
 
     def acknowledged(self, name: str, recv_us: int, out: list[Item], together: Sequence[str] = ()) -> None:
@@ -152,10 +151,8 @@ class StreamDecoder:
             live = sum(needed in self._live for needed in topic.names)
             if live == len(topic.names):
                 topic.subscribed(recv_us, out)
-            elif live == 1 and not set(topic.names) <= {
-                name,
-                *together,
-            }:  # of several: what comes before all of them may be lost with the connection
+            elif live == 1 and not set(topic.names) <= {name, *together}:
+                # The first of several: what comes before all of them may be lost with the connection.
                 out.extend(
                     Broken(channel, symbol, recv_us - EARLIER_US, "awaiting_sources")
                     for channel, symbol in topic.streams

@@ -9,7 +9,7 @@ from typing import Any, Literal
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Broken, Instrument, Item, Notice, Resynced, Stream
+from collector.exchanges.base import Broken, Item, Notice, Resynced, Stream
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
 from collector.exchanges.topic import INFINITY, Milliseconds, Price, Size, Topic, UpdateId
 from collector.rows import Liquidation, Trade
@@ -178,8 +178,8 @@ class OrderBook(BookTopic):
 
     def __init__(self, feed: FeedConfig, channels: Sequence[str], symbol: str) -> None:
         name = f"book.{symbol}.{INTERVAL}"
-        units = Instrument(symbol=symbol, base="", quote="", kind="", inverse=in_quote_units(feed, symbol))
-        super().__init__(feed, symbol, name, max(KEPT_LEVELS, feed.book_depth), units)
+        limit = max(KEPT_LEVELS, feed.book_depth)
+        super().__init__(feed, symbol, name, limit, quoted=in_quote_units(feed, symbol))
 
     def subscribed(self, recv_us: int, out: list[Item]) -> None:
         super().subscribed(recv_us, out)

@@ -8,7 +8,7 @@ from typing import Any
 
 from collector.books import SampledBook
 from collector.config import FeedConfig
-from collector.exchanges.base import Bad, Broken, Instrument, Item, Resynced
+from collector.exchanges.base import Bad, Broken, Item, Resynced
 from collector.exchanges.topic import Topic
 from collector.rows import Ticker
 
@@ -40,17 +40,25 @@ class BookTopic(Topic):
     whole_after_message = False
 
     def __init__(
-        self, feed: FeedConfig, symbol: str, name: str, limit: int, instrument: Instrument | None = None
+        self,
+        feed: FeedConfig,
+        symbol: str,
+        name: str,
+        limit: int,
+        *,
+        quoted: bool = False,
+        contract_size: float = 1.0,
     ) -> None:
-        """`limit`: levels a side that the venue sends, which are kept. `instrument`: where sizes are in contracts."""
+        """`limit`: levels a side that the venue sends, which are kept. `quoted`, `contract_size`: of its sizes, as in
+        SampledBook."""
         super().__init__(feed, "orderbook", symbol, name)
         self.book = SampledBook(
             self.where,
             limit,
             feed.book_depth,
             round(feed.book_interval * 1e6),
-            instrument.inverse if instrument else False,
-            instrument.contract_size if instrument else 1.0,
+            quoted,
+            contract_size,
         )
         self.valid = False
         self.seq = 0
@@ -76,7 +84,7 @@ class BookTopic(Topic):
         if not self.valid:
             self.valid, self.broken = True, False
             out.append(Resynced(self.channel, self.symbol, ts))
-        self._stands(ts, recv_us, seq, out)
+        self.stands(ts, recv_us, seq, out)
 
     def show(
         self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
@@ -92,9 +100,10 @@ class BookTopic(Topic):
         self.book.before(ts, out)
         self.book.bids.update(bids)
         self.book.asks.update(asks)
-        self._stands(ts, recv_us, seq, out)
+        self.stands(ts, recv_us, seq, out)
 
-    def _stands(self, ts: int, recv_us: int, seq: int, out: list[Item]) -> None:
+    def stands(self, ts: int, recv_us: int, seq: int, out: list[Item]) -> None:
+        """To be called when an update is worked in."""
         self.seq, self.last_ts = seq, ts
         self.book.after(ts, recv_us, seq, out)
 

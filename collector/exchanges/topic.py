@@ -38,7 +38,7 @@ def number(value: Any) -> float:
 class Topic:
     """One subscribed topic: its state, and its way from a message to rows.
 
-    A subclass names its `message` type, which has `topic` and `ts` (push time, ms), or has a `read` of its own."""
+    A subclass names its `message` type and reads it."""
 
     message: type[msgspec.Struct] = msgspec.Struct
     whole_after_message = True
@@ -68,15 +68,6 @@ class Topic:
         """Append what the message means to `out`; return its push time (µs).
 
         Raises msgspec.DecodeError, or ValueError for values that can't be."""
-        message = self._decode(raw)
-        if message.topic != self.name:
-            raise ValueError("the topic is not where it was found")
-        self.arrived(message.ts * 1000, recv_us, out)
-        self.take(message, recv_us, out)
-        return int(message.ts) * 1000
-
-    def take(self, message: Any, recv_us: int, out: list[Item]) -> None:
-        """Append the message's rows. Raises ValueError."""
         raise NotImplementedError
 
     def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
