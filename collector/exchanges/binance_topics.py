@@ -282,18 +282,26 @@ class Tickers(TickerTopic):
         self._polls = not spot
         self._poll_at = 0
         """Receive time (µs) of the next look; 0: none is due before the answer."""
+        self._asked_ts = 0
+        """`last_ts` at the look that is not answered yet: its answer may tell of any time since; 0: none is out."""
         # Open interest of inverse contracts is in quote units then, as their size is.
         self._unit = instrument.contract_size if instrument else 1.0
 
     def subscribed(self, recv_us: int, out: list[Item]) -> None:
         super().subscribed(recv_us, out)
         if self._polls:
-            out.append(self._fetch)
+            self._poll(out)
 
     def flush(self, recv_us: int, out: list[Item]) -> None:
         if self._poll_at and recv_us >= self._poll_at:
-            self._poll_at = 0
-            out.append(self._fetch)
+            self._poll(out)
+
+    def known_until(self) -> int:
+        return self._asked_ts or self.last_ts
+
+    def _poll(self, out: list[Item]) -> None:
+        self._poll_at, self._asked_ts = 0, self.last_ts
+        out.append(self._fetch)
 
     def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
         event: TickerEvent = self._decode(raw)
@@ -315,7 +323,7 @@ class Tickers(TickerTopic):
         return ts
 
     def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
-        self._poll_at = recv_us + POLL_US
+        self._poll_at, self._asked_ts = recv_us + POLL_US, 0
         if not body:
             return  # refused
         told: dict[str, Any] = msgspec.json.decode(body)

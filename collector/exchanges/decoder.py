@@ -211,7 +211,7 @@ class StreamDecoder:
         return out
 
     def last_ts(self, stream: Stream) -> int:
-        return self._by_stream[stream].last_ts
+        return self._by_stream[stream].known_until()
 
     def stalled(self, recv_us: int) -> str:
         self._started = self._started or recv_us

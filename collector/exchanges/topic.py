@@ -92,6 +92,10 @@ class Topic:
     def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
         """Append what the answer to the topic's `Fetch` means; the body is empty when it was refused."""
 
+    def known_until(self) -> int:
+        """Event time (µs) before which nothing is missing."""
+        return self.last_ts
+
     def flush(self, recv_us: int, out: list[Item]) -> None:
         """Append rows that are due although nothing new has come."""
 
