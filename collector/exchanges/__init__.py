@@ -7,10 +7,12 @@ from collector.exchanges.binance import Binance
 from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
 from collector.exchanges.deribit import Deribit
+from collector.exchanges.hyperliquid import Hyperliquid
 
 EXCHANGES: dict[str, Exchange] = {
     "binance": Binance(),
     "bitmex": Bitmex(),
     "bybit": Bybit(),
     "deribit": Deribit(),
+    "hyperliquid": Hyperliquid(),
 }

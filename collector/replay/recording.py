@@ -1,6 +1,7 @@
 """Recorded sessions on disk: JSON lines, plain or gzip, read as a stream as often as needed.
 
-A line is `{"t": "connect|send|recv|http|header", "conn", "ts": seconds, "url" or "addr", "data"}`, or a bare message.
+A line is `{"t": "connect|send|recv|http|header", "conn", "ts": seconds, "url" or "addr", "data"}`, with "body" where
+REST was asked by POST; a bare message; or the time of its receipt (ns) and a message.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ def lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         with open_binary(file) as stream:
             for number, line in enumerate(stream, 1):
                 if line.strip():
-                    item = json.loads(line)
+                    item = json.loads(line) if line.startswith(b"{") else timed(line)
                     if not isinstance(item, dict):
                         raise ValueError("not a JSON object")
                     yield number, item
@@ -61,6 +62,25 @@ def lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         raise unusable(file, max(number, 1), str(error)) from error
 
 
+def timed(line: bytes) -> dict[str, Any]:
+    """Of a line "<ns> <message>". Raises ValueError."""
+    at, _, text = line.strip().partition(b" ")
+    if not text.startswith((b"{", b"[")):
+        raise ValueError("neither an object nor a time and a message")
+    return {"t": "recv", "ts": int(at) / 1e9, "data": text.decode()}
+
+
+def message_of(item: dict[str, Any]) -> dict[str, Any]:
+    """What a line without a connection says, {} for another one."""
+    if "t" not in item:
+        return item
+    try:
+        told = json.loads(item["data"]) if "conn" not in item and item["t"] == "recv" else {}
+    except (ValueError, KeyError, TypeError):
+        told = {}  # reading it for its content names the line
+    return told if isinstance(told, dict) else {}
+
+
 def open_binary(file: Path) -> IO[bytes]:
     if file.suffix == ".gz":
         return gzip.open(file, "rb")  # type: ignore[return-value]
@@ -70,7 +90,7 @@ def open_binary(file: Path) -> IO[bytes]:
 def unusable(file: Path, number: int, cause: str) -> OperatorError:
     return OperatorError(
         f"recording {file}: line {number}: {cause}; a recording is JSON lines of sent and received frames or of bare "
-        "messages, plain or .gz",
+        "messages, with or without the time of receipt, plain or .gz",
         BAD_CONFIG,
     )
 
@@ -80,13 +100,21 @@ def detect(files: Sequence[Path]) -> str:
     for file in files:
         for _, item in lines(file):
             told = f"{item.get('exchange', '')} {item.get('url') or item.get('addr') or ''}".lower()
+            message = message_of(item)
             for name, wire in SIMULATORS.items():
-                if name in told or ("t" not in item and wire.identify(item)[0]):
+                if name in told or is_of(wire, message):
                     return name
     raise OperatorError(
         f"recording {files[0]}: no line tells the exchange; name it with --exchange ({', '.join(SIMULATORS)})",
         BAD_CONFIG,
     )
+
+
+def is_of(wire: Wire, message: dict[str, Any]) -> bool:
+    try:
+        return bool(wire.identify(message)[0])
+    except (ValueError, KeyError, TypeError, AttributeError, IndexError):
+        return False  # another venue's
 
 
 class Recording:
@@ -150,7 +178,8 @@ class Recording:
                     if kind == "connect":
                         markets[str(item.get("conn"))] = self._market_of(url.path)
                     elif isinstance(item.get("data"), str):
-                        pages.append(Page(url.path, dict(parse_qsl(url.query)), item["data"]))
+                        query = dict(parse_qsl(url.query)) | json.loads(item.get("body") or "{}")
+                        pages.append(Page(url.path, query, item["data"]))
                     continue
                 if kind not in ("recv", "bare"):
                     continue

@@ -12,6 +12,7 @@ from pathlib import Path
 import msgspec
 
 from collector.replay.recording import Recorded, Recording
+from collector.simulator import posts
 from collector.simulator.ledger import LedgerWriter
 from collector.simulator.sockets import Client, frame, listen, ready_line
 from collector.simulator.wire import Session
@@ -59,6 +60,8 @@ class Replay:
         self.recording, self.options = recording, options
         self.wire = recording.wire
         self.port = options.port
+        self.posts = ""
+        """host:port of REST by POST."""
         self.finished = asyncio.Event()
         """Some client has had everything, on every path that was connected to."""
         self._progress = progress or (lambda market, sent, of: None)
@@ -73,7 +76,7 @@ class Replay:
 
     @property
     def ready(self) -> dict[str, object]:
-        return ready_line(self.wire, self.options.host, self.port)
+        return ready_line(self.wire, self.options.host, self.port, self.posts)
 
     def session(self, path: str, conn_id: str) -> Session:
         market = self.wire.paths[path]
@@ -174,6 +177,10 @@ async def serve(
         replay.port = await stack.enter_async_context(
             listen(replay.wire, options.host, options.port, replay.session, replay.serve_client, replay.rest)
         )
+        if replay.wire.rest_by_post:
+            replay.posts = stack.enter_context(
+                posts.listen(options.host, replay.rest, asyncio.get_running_loop())
+            )
         flushing = asyncio.create_task(replay.keep_flushed())
         stack.callback(flushing.cancel)
         yield replay

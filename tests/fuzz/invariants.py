@@ -18,8 +18,8 @@ NOT_NEGATIVE = ("last", "mark", "index", "bid", "ask", "open_interest")
 """Of a ticker. 0 is what venues send for "none"."""
 
 
-PLAIN = (b"pong",)
-"""Answers of venues that are no JSON."""
+PLAIN = (b"pong", b"Websocket connection established.")
+"""What venues send that is no JSON."""
 
 
 class Violation(Exception):  # noqa: N818 - what was found, not what went wrong here
