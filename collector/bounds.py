@@ -21,6 +21,7 @@ POST = Bound("post", 2 << 20, "the next post takes what follows; one record is a
 RECORD = Bound("record", 16 << 20, "a longer one on disk is taken for damage")
 REST_ANSWER = Bound("rest_answer", 32 << 20, "the answer is refused while it is read")
 DEAD_LETTER_FILE = Bound("dead_letter_file", 64 << 20, "renamed to .old, which replaces the one before")
+CAPTURE_QUEUE = Bound("capture_queue", 64 << 20, "what comes is left out of the capture, counted and told")
 
-BOUNDS = (MESSAGE, BATCH, JOURNAL_QUEUE, POST, RECORD, REST_ANSWER, DEAD_LETTER_FILE)
+BOUNDS = (MESSAGE, BATCH, JOURNAL_QUEUE, POST, RECORD, REST_ANSWER, DEAD_LETTER_FILE, CAPTURE_QUEUE)
 """Beside these: books (the topic's depth a side), and the journal on disk (`journal.max_bytes`)."""

@@ -14,6 +14,7 @@ COMMANDS = {
     "migrate": "collector.database.cli",
     "db": "collector.database.cli",
     "simulate": "collector.simulator.cli",
+    "capture": "collector.capture_cli",
     "replay": "collector.replay.cli",
     "verify": "collector.verify",
     "exchanges": "collector.exchanges_cli",

@@ -135,6 +135,10 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
     """Sockets that bring the same streams; their rows deduplicate in the database."""
     repair: bool = True
     """Fetch missing trades over REST."""
+    capture: str = ""
+    """A folder for the frames themselves; empty: they are not kept."""
+    capture_bytes: Size = Size(10 << 30)
+    """Of an exchange's captured files in that folder; the oldest ones make room."""
 
     def __post_init__(self) -> None:
         if not self.symbols:
@@ -159,6 +163,8 @@ class FeedConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_onl
             raise ValueError('symbols_refresh must be at least "1s"')
         if not 1 <= self.connections <= 4:
             raise ValueError("connections must be between 1 and 4")
+        if self.capture_bytes < 16 << 20:
+            raise ValueError('capture_bytes must be at least "16MiB"')
         if 0 < self.max_age < 5:
             raise ValueError('max_age must be at least "5s", or "0s"')
         check_url(self.ws_url, "ws_url", "wss", "ws")

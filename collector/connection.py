@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import structlog
 from websockets.exceptions import ConnectionClosed
 
+from collector.capture import CapturedConnection
 from collector.exchanges.base import Fetch, Instrument, Stream
 from collector.metrics import Metrics
 from collector.recorder import Recorder, Source
@@ -57,6 +58,8 @@ class Connection:
         self._to_send = asyncio.Event()
         self._fetches: set[asyncio.Task[None]] = set()
         """Requests to REST; a stream asks for one thing at a time."""
+        self._captured: CapturedConnection | None = None
+        self._hear = self._on_message
         self._paused = False
         self._retired = ""
         self._over = False
@@ -64,10 +67,15 @@ class Connection:
     async def open(self, paused: bool) -> None:
         """Raises OSError, TimeoutError or a websockets exception."""
         self._recorder.opened(self.number, Source(self._enqueue, self._fetch, self.decoder.last_ts))
+        if (capture := self._venue.capture) is not None:
+            self._captured = capture.connection(self._venue.feed.market, self.url)
+            self._hear = self._capture
         try:
-            self._socket = await open_connection(self.url, self._on_message)
+            self._socket = await open_connection(self.url, self._hear)
         except BaseException:
             self._recorder.closed(self.number)
+            if self._captured is not None:
+                self._captured.closed()
             raise
         self.opened_at = self.last_message = time.monotonic()
         self._metrics.connects += 1
@@ -133,8 +141,11 @@ class Connection:
             await self._to_send.wait()
             self._to_send.clear()
             while self._outbox:
+                frame = self._outbox.popleft()
+                if self._captured is not None:
+                    self._captured.sent(frame)
                 with contextlib.suppress(ConnectionClosed):  # the reader tells
-                    await socket.send(self._outbox.popleft())
+                    await socket.send(frame)
                 await asyncio.sleep(self._venue.exchange.limits.frame_interval)
 
     def _fetch(self, item: Fetch) -> None:
@@ -157,9 +168,14 @@ class Connection:
         """Messages that came in several frames or as binary ones; ends with the connection, and says why."""
         try:
             while True:
-                self._on_message(await socket.recv(decode=False))
+                self._hear(await socket.recv(decode=False))
         except ConnectionClosed as error:
             return f"{type(error).__name__}: {error}"
+
+    def _capture(self, raw: bytes) -> None:
+        if self._captured is not None and not self._over:
+            self._captured.received(raw)
+        self._on_message(raw)
 
     def _on_message(self, raw: bytes) -> None:
         if self._over:
@@ -186,6 +202,9 @@ class Connection:
         recorder, gaps = self._recorder, self._recorder.gaps
         recorder.take(self.decoder.flush(recv_us), recv_us, source=self.number)
         recorder.look(recv_us, self.number)
+        if self._venue.capture is not None:
+            for event, detail in self._venue.capture.take_news():
+                recorder.event(event, recv_us, detail=detail)
         acknowledged = gaps.acknowledged(self.number)
         if acknowledged and recv_us - acknowledged > QUIET_US:
             gaps.received(0, recv_us, self.number)
@@ -194,6 +213,8 @@ class Connection:
         """Let out what is held, and declare what follows as missing, unless another connection has it."""
         self._over = True
         recv_us = now_us()
+        if self._captured is not None:
+            self._captured.closed()
         recorder, decoder = self._recorder, self.decoder
         recorder.take(decoder.drain(), recv_us, source=self.number)
         cause = "collector_stopped" if reason == "cancelled" else "disconnected"

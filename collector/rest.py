@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import httpx
 import structlog
@@ -29,6 +30,8 @@ class Rest:
     def __init__(self, base_url: str, gate: Gate) -> None:
         self.base_url, self._gate = base_url, gate
         self._client: httpx.AsyncClient | None = None
+        self.on_answer: Callable[[Request, bytes], None] | None = None
+        """Called with every answer."""
         self.largest_answer = 0
         """bytes"""
 
@@ -68,7 +71,10 @@ class Rest:
                 self.largest_answer = max(self.largest_answer, len(body))
                 if len(body) > MAX_BODY:
                     raise RequestRefusedError(f"{request.path}: the answer is larger than {MAX_BODY} bytes")
-            return bytes(body)
+            answer = bytes(body)
+            if self.on_answer is not None:
+                self.on_answer(request, answer)
+            return answer
 
     async def close(self) -> None:
         if self._client is not None:

@@ -55,6 +55,7 @@ class Roster:
 
     async def run(self) -> None:
         """Until cancelled."""
+        listing = asyncio.create_task(self.venue.capture_listing())
         try:
             if self.venue.dynamic:
                 self.venue.record(await self._first_symbols())
@@ -65,7 +66,7 @@ class Roster:
             self._write_listing()
             await asyncio.gather(self._renew(), self._supervise())
         finally:
-            tasks = list(self._tasks.values())
+            tasks = [listing, *self._tasks.values()]
             for task in tasks:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)

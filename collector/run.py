@@ -19,6 +19,7 @@ import structlog
 
 from collector import bounds, logs, state
 from collector.alarms import Alarms
+from collector.capture import captures_of
 from collector.config import Config, ConfigError, Duration, load
 from collector.connection import now_us
 from collector.database.endpoint import (
@@ -68,7 +69,14 @@ class App:
         self._dead = DeadLetters(store.folder / "dead-letters", self.metrics)
         self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
         gates = Gates()
-        self._venues = [Venue(feed, gates, directory) for feed in config.feeds]
+        self._captures = captures_of(config.feeds)
+        self._venues = [
+            Venue(feed, gates, directory, self._captures.get((feed.capture, feed.exchange)))
+            for feed in config.feeds
+        ]
+        self.metrics.fills[bounds.CAPTURE_QUEUE.name] = lambda: max(
+            (capture.queued for capture in self._captures.values()), default=0
+        )
         self.rosters = [
             Roster(venue, self.journal, self._dead, self.metrics, self._begun) for venue in self._venues
         ]
@@ -218,6 +226,8 @@ class App:
         for venue in self._venues:
             await venue.rest.close()
         await self._cancel(tasks)
+        for capture in self._captures.values():
+            await asyncio.to_thread(capture.close)
         self._sampler.write()
         self._clean = True
         self._ended = True

@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import msgspec
+import structlog
 
+from collector.capture import Capture
 from collector.config import FeedConfig
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import Stream
+from collector.exchanges.base import Request, Stream
 from collector.gate import Gates
-from collector.instruments import Directory, Listing, rest_url
+from collector.instruments import UNANSWERED, Directory, Listing, fetch_listing, rest_url
 from collector.rest import Rest
 from collector.symbols import is_dynamic, needs_turnover
+
+log = structlog.get_logger()
 
 
 class Venue:
     """One a feed of the configuration."""
 
-    def __init__(self, feed: FeedConfig, gates: Gates, directory: Directory) -> None:
+    def __init__(
+        self, feed: FeedConfig, gates: Gates, directory: Directory, capture: Capture | None = None
+    ) -> None:
+        """`capture`: where its frames are kept."""
         self.feed = feed
         """With the symbols that are recorded now."""
         self.selectors = feed.symbols
@@ -32,6 +39,10 @@ class Venue:
         url = rest_url(feed) or self.exchange.rest_url(feed.market)
         self.rest = Rest(url, gates.of(url, limits))
         self._directory = directory
+        self.capture = capture
+        if capture is not None:
+            market = feed.market
+            self.rest.on_answer = lambda request, body: capture.answered(market, url, request, body)
 
     def record(self, symbols: list[str]) -> None:
         """These from now on, for connections to come."""
@@ -47,6 +58,24 @@ class Venue:
     async def instruments(self) -> Listing:
         """By symbol; waited for where rows can't be made without them."""
         return await self._directory.of(self.feed, self.rest)
+
+    async def capture_listing(self) -> None:
+        """The capture needs the venue's list, however old the one is that is used: without it no rows can be made of it."""
+        if self.capture is None or not self.listed:
+            return
+        capture = self.capture
+
+        async def fetch(request: Request) -> bytes:
+            body = await self.rest.fetch(request)
+            capture.keep(self.feed.market, self.rest.base_url, request, body)
+            return body
+
+        try:
+            await fetch_listing(self.feed, fetch)
+        except UNANSWERED as error:
+            log.warning(
+                "the capture lacks the venue's list", feed=self.name, cause=f"{type(error).__name__}: {error}"
+            )
 
     @property
     def known(self) -> Listing:

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from collector.errors import BAD_CONFIG, OperatorError, reports_errors
-from collector.replay.recording import Recording, detect
+from collector.replay.recording import Recording, chosen, detect
 from collector.replay.server import EXIT_AFTER, Options, serve
 from collector.simulator import SIMULATORS
 from collector.simulator.cli import DurationParam, print_json, run_async, stop_signals
@@ -54,11 +54,12 @@ def replay(
     ledger: Path | None,
     exit_when_done: bool,
 ) -> None:
-    """Serve recordings over the wire protocol that they were recorded from.
+    """Serve recordings (files, or the folder of a capture) over the wire protocol that they were recorded from.
 
     Each client gets the messages of the topics that it subscribes, from the beginning. Prints one line of JSON when
     it is ready; progress goes to stderr.
     """
+    files = tuple(chosen(files, exchange or ""))
     wire = SIMULATORS[exchange or detect(files)]
     if market and market not in wire.paths.values():
         raise OperatorError(

@@ -1,4 +1,4 @@
-"""Recorded sessions on disk: JSON lines, plain or gzip, read as a stream as often as needed.
+"""Recorded sessions on disk: JSON lines, plain, gzip or zstd, read as a stream as often as needed.
 
 A line is `{"t": "connect|send|recv|http|header", "conn", "ts": seconds, "url" or "addr", "data"}`, with "body" where
 REST was asked by POST; a bare message; or the time of its receipt (ns) and a message.
@@ -7,6 +7,7 @@ REST was asked by POST; a bare message; or the time of its receipt (ns) and a me
 from __future__ import annotations
 
 import gzip
+import io
 import json
 import zlib
 from collections.abc import Iterator, Sequence
@@ -15,10 +16,16 @@ from typing import IO, Any
 from urllib.parse import parse_qsl, urlsplit
 
 import msgspec
+import zstandard
 
+from collector.capture_files import exchange_of, in_order
 from collector.errors import BAD_CONFIG, OperatorError
+from collector.replay.carriers import Carried
 from collector.simulator import SIMULATORS
 from collector.simulator.wire import Transcript, Wire
+
+READ = 1 << 20
+MOST_PAGES = 1000
 
 
 class Recorded(msgspec.Struct, frozen=True, gc=False):
@@ -31,6 +38,25 @@ class Recorded(msgspec.Struct, frozen=True, gc=False):
     market: str
     topic: str
     text: str
+
+
+def chosen(paths: Sequence[Path], exchange: str) -> list[Path]:
+    """Files, and for a folder the captured ones in it (of `exchange`, where it is named), in order. Raises OperatorError."""
+    files: list[Path] = []
+    for path in paths:
+        if not path.is_dir():
+            files.append(path)
+            continue
+        wanted = {exchange} if exchange else SIMULATORS.keys()
+        found = in_order(one for one in path.iterdir() if exchange_of(one) in wanted)
+        if not found or len({exchange_of(name) for name in found}) > 1:
+            raise OperatorError(
+                f"recording {path}: {'several exchanges are' if found else 'nothing is'} captured in it; name a folder that "
+                "`capture` wrote into, and one exchange with --exchange",
+                BAD_CONFIG,
+            )
+        files += found
+    return files
 
 
 class Page(msgspec.Struct, frozen=True):
@@ -47,6 +73,8 @@ def lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     try:
         with open_binary(file) as stream:
             for number, line in enumerate(stream, 1):
+                if file.suffix == ".zst" and not line.endswith(b"\n"):
+                    return  # its writer was killed
                 if line.strip():
                     item = json.loads(line) if line.startswith(b"{") else timed(line)
                     if not isinstance(item, dict):
@@ -54,6 +82,8 @@ def lines(file: Path) -> Iterator[tuple[int, dict[str, Any]]]:
                     yield number, item
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         raise unusable(file, number + 1, f"damaged gzip data ({error})") from error
+    except zstandard.ZstdError as error:
+        raise unusable(file, number + 1, f"damaged zstd data ({error})") from error
     except OSError as error:
         raise OperatorError(
             f"recording {file}: can't be read ({error.strerror}); correct the path", BAD_CONFIG
@@ -84,13 +114,17 @@ def message_of(item: dict[str, Any]) -> dict[str, Any]:
 def open_binary(file: Path) -> IO[bytes]:
     if file.suffix == ".gz":
         return gzip.open(file, "rb")  # type: ignore[return-value]
+    if file.suffix == ".zst":
+        return io.BufferedReader(
+            zstandard.ZstdDecompressor().stream_reader(file.open("rb"), read_across_frames=True), READ
+        )
     return file.open("rb")
 
 
 def unusable(file: Path, number: int, cause: str) -> OperatorError:
     return OperatorError(
         f"recording {file}: line {number}: {cause}; a recording is JSON lines of sent and received frames or of bare "
-        "messages, with or without the time of receipt, plain or .gz",
+        "messages, with or without the time of receipt, plain, .gz or .zst",
         BAD_CONFIG,
     )
 
@@ -155,8 +189,11 @@ class Recording:
         """Recorded, or of a recorded symbol: then it is acknowledged and stays silent."""
         return topic in self.topics[market] or self.wire.offers(market, topic) in self.symbols[market]
 
-    def rest(self, path: str, query: dict[str, str], now_ms: int) -> tuple[int, str]:
-        """The recorded answer to the same path, where no parameter of both requests differs."""
+    def rest(self, path: str, query: dict[str, str], now_ms: int, nth: int = 0) -> tuple[int, str]:
+        """The recorded answer to the same request (the newest one where it was not asked `nth` times more), else that to the
+        same path, where no parameter of both requests differs."""
+        if same := [page for page in self.pages if page.path == path and page.query == query]:
+            return 200, same[min(nth, len(same) - 1)].body
         if query.get("cursor"):
             return self.wire.recorded_rest(path, query, {}, now_ms)
         for page in self.pages:
@@ -166,38 +203,66 @@ class Recording:
         return self.wire.recorded_rest(path, query, self.symbols, now_ms)
 
     def _read(self, pages: list[Page], checks: dict[str, Transcript]) -> Iterator[Recorded]:
-        """Every data message. REST answers are added to `pages`; `checks` (market → transcript) raise for bad content."""
+        """Every data message. REST answers are added to `pages`; `checks` (market → transcript) raise for bad content, but
+        not for that of captured connections, which is there to be looked at."""
         number, base, at = 0, 0.0, 0.0
+        carried: dict[tuple[str, str], Carried] = {}
         for file in self.files:
             markets: dict[str, str] = {}
+            captured: set[str] = set()
             first: float | None = None
             for line, item in lines(file):
-                kind = item.get("t", "bare")
-                if kind in ("connect", "http"):
+                kind, conn = item.get("t", "bare"), str(item.get("conn"))
+                if kind == "header":
+                    carried.clear()  # a new process
+                elif kind == "connect":
                     url = urlsplit(str(item.get("url") or item.get("addr") or ""))
-                    if kind == "connect":
-                        markets[str(item.get("conn"))] = self._market_of(url.path)
-                    elif isinstance(item.get("data"), str):
-                        query = dict(parse_qsl(url.query)) | json.loads(item.get("body") or "{}")
-                        pages.append(Page(url.path, query, item["data"]))
-                    continue
+                    told = item.get("market")
+                    markets[conn] = told if told in self.topics else self._market_of(url.path)
+                    if told:
+                        captured.add(conn)
+                elif kind == "http":
+                    self._keep_page(item, pages, file, line)
+                elif kind == "close":
+                    for (market, topic), one in carried.items():
+                        for text in one.closed(conn):
+                            yield Recorded(number, at, market, topic, text)
+                            number += 1
                 if kind not in ("recv", "bare"):
                     continue
+                market, topic = markets.get(conn, self._market), ""
                 try:
                     text = item["data"] if kind == "recv" else json.dumps(item, separators=(",", ":"))
                     topic, push_ms = self.wire.identify(json.loads(text) if kind == "recv" else item)
                     when = float(item["ts"]) if kind == "recv" else push_ms / 1000
+                    if topic and market in checks and conn not in captured:
+                        checks[market].entries(text)
                 except (ValueError, KeyError, TypeError, AttributeError) as error:
-                    raise unusable(file, line, f"not a received message ({error!r})") from error
-                market = markets.get(str(item.get("conn")), self._market)
-                if topic and market:
-                    try:
-                        if market in checks:
-                            checks[market].entries(text)
-                    except (ValueError, KeyError, TypeError, AttributeError) as error:
-                        raise unusable(file, line, f"message of {topic}: {error!r}") from error
-                    first = when if first is None else first
-                    at = max(at, base + when - first)
+                    if conn in captured:
+                        continue
+                    what = f"message of {topic}" if topic else "not a received message"
+                    raise unusable(file, line, f"{what}: {error!r}") from error
+                if not topic or not market:
+                    continue
+                first = when if first is None else first
+                at = max(at, base + when - first)
+                texts = [text]
+                if conn in captured:
+                    texts = carried.setdefault((market, topic), Carried()).take(conn, text)
+                for text in texts:
                     yield Recorded(number, at, market, topic, text)
                     number += 1
             base = at
+
+    def _keep_page(self, item: dict[str, Any], pages: list[Page], file: Path, line: int) -> None:
+        """Raises OperatorError."""
+        if not isinstance(item.get("data"), str) or len(pages) >= MOST_PAGES:
+            return
+        url = urlsplit(str(item.get("url") or item.get("addr") or ""))
+        try:
+            query = dict(parse_qsl(url.query)) | json.loads(item.get("body") or "{}")
+        except (ValueError, TypeError) as error:
+            raise unusable(file, line, f"not a request's body ({error!r})") from error
+        page = Page(url.path, query, item["data"])
+        if page not in pages:  # files of a capture begin with those of earlier ones
+            pages.append(page)

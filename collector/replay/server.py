@@ -71,6 +71,8 @@ class Replay:
         self._transcripts = {market: self.wire.transcript(market) for market in self.wire.paths.values()}
         self._told: dict[tuple[str, str], int] = {}
         """(market, topic) → number of the last message in the ledger."""
+        self._asked: dict[tuple[str, frozenset[tuple[str, str]]], int] = {}
+        """Request to REST → how often it was asked before, since the newest client came."""
         self._connected: set[str] = set()
         self._complete: set[str] = set()
 
@@ -83,11 +85,14 @@ class Replay:
         return self.wire.session(path, conn_id, lambda topic: self.recording.knows(market, topic))
 
     def rest(self, path: str, query: dict[str, str]) -> tuple[int, str]:
-        return self.recording.rest(path, query, time.time_ns() // 1_000_000)
+        asked = path, frozenset(query.items())
+        nth = self._asked[asked] = self._asked.get(asked, -1) + 1
+        return self.recording.rest(path, query, time.time_ns() // 1_000_000, nth)
 
     async def serve_client(self, client: Client) -> None:
         playing = Playing(client)
         self._connected.add(client.market)
+        self._asked.clear()  # it gets all from the beginning
         try:
             async for text in client.requests():
                 reply = client.session.handle(text)
