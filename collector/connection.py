@@ -117,8 +117,7 @@ class Connection:
             if now >= ping_due:
                 ping_due = now + self._venue.exchange.ping_interval
                 if ping := self._venue.exchange.ping():
-                    self._outbox.appendleft(ping)
-                    self._to_send.set()
+                    self._enqueue(ping, urgent=True)
             if self._paused:
                 self.last_message = now  # silence of our own making
             elif now - self.last_message > self._venue.feed.silence:
@@ -131,8 +130,11 @@ class Connection:
         """End it in good order."""
         self._retired = reason
 
-    def _enqueue(self, frame: str) -> None:
-        self._outbox.append(frame)
+    def _enqueue(self, frame: str, urgent: bool = False) -> None:
+        if urgent:
+            self._outbox.appendleft(frame)
+        else:
+            self._outbox.append(frame)
         self._to_send.set()
 
     async def _send(self, socket: FeedConnection) -> None:

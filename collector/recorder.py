@@ -55,8 +55,8 @@ TABLE_OF: dict[type, str] = {**CHANNEL_OF, FeedEvent: "feed_events", Gap: "gaps"
 class Source(NamedTuple):
     """A connection, as the recorder sees it."""
 
-    send: Callable[[str], None]
-    """Takes a frame for the venue."""
+    send: Callable[[str, bool], None]
+    """Takes a frame for the venue, and whether it is urgent."""
     fetch: Callable[[Fetch], None]
     """Takes a request for the venue's REST."""
     last_ts: Callable[[Stream], int]
@@ -91,7 +91,7 @@ class Recorder:
             **dict.fromkeys(CHANNEL_OF, self._row),
             Liquidation: self._liquidation,
             Ticker: self._ticker,
-            Send: lambda item: self._sources[self._source].send(item.text),
+            Send: lambda item: self._sources[self._source].send(item.text, item.urgent),
             Fetch: lambda item: self._sources[self._source].fetch(item),
             Subscribed: self._subscribed,
             Rejected: self._rejected,

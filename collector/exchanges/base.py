@@ -77,6 +77,8 @@ class Send(msgspec.Struct, frozen=True, gc=False):
     """A frame that the feed must send."""
 
     text: str
+    urgent: bool = False
+    """It goes before all frames that wait: the venue cuts a connection that answers late."""
 
 
 class Subscribed(msgspec.Struct, frozen=True, gc=False):

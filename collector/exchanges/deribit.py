@@ -81,7 +81,7 @@ class DeribitDecoder(StreamDecoder):
         method, number = message.get("method"), message.get("id")
         if method == "heartbeat":
             if message["params"]["type"] == "test_request":
-                out.append(Send(request(TEST_ID, "public/test", {})))
+                out.append(Send(request(TEST_ID, "public/test", {}), urgent=True))
         elif method is not None:
             out.append(Notice("unknown_method", str(method)[:200]))
         elif "error" in message:

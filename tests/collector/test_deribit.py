@@ -127,6 +127,7 @@ def test_a_test_request_is_answered_and_too_many_requests_are_repeated_later() -
     made = fresh()
     (answer,) = taken(made, ['{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"test_request"}}'])
     assert isinstance(answer, Send) and json.loads(answer.text)["method"] == "public/test"
+    assert answer.urgent, "the venue closes the connection of a late answer"
     assert taken(made, ['{"jsonrpc":"2.0","method":"heartbeat","params":{"type":"heartbeat"}}']) == []
     refused = '{"jsonrpc":"2.0","id":3,"error":{"code":10028,"message":"too_many_requests"}}'
     assert not [item for item in taken(made, [refused]) if isinstance(item, Send | Rejected)]
