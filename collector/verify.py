@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from collector.simulator import sent as fingerprints
 from collector.simulator.compare import NUMBERS, Gaps, Outcome, compare, total
 from collector.simulator.ledger import TICKER_FIELDS, read_ledger
 from collector.simulator.sent import Events, Key, SentBook, Tickers, Untimed
+from collector.symbols import is_dynamic
 
 FOR_EVER = 1 << 62
 RECEIPT_US = 10_000_000
@@ -149,6 +150,13 @@ def choose_depth(key: Key, sent: SentBook, feed: FeedConfig | None) -> SentBook:
     return chosen
 
 
+def is_asked(symbol: str, feeds: Sequence[FeedConfig], exchange: str, market: str) -> bool:
+    """Whether a feed records the symbol, as far as the configuration tells."""
+    fitting = [feed for feed in feeds if (feed.exchange, feed.market) == (exchange, market)]
+    selectors = [selector for feed in fitting for selector in feed.symbols]
+    return not fitting or symbol in selectors or any(map(is_dynamic, selectors))
+
+
 def verify_ledger(ledger: Path, endpoint: Endpoint, config: Config, interval: float | None) -> list[Outcome]:
     """One outcome a stream. `interval` (s) replaces the configured book_interval. Raises OperatorError."""
     header, entries = read_ledger(ledger)
@@ -162,6 +170,12 @@ def verify_ledger(ledger: Path, endpoint: Endpoint, config: Config, interval: fl
         for symbol in feed.symbols
     }
     by_market = {feed.market: feed for feed in config.feeds if feed.exchange == header.exchange}
+    # Some venues send the liquidations of all symbols to whoever asks for those of one.
+    sent = {
+        key: events
+        for key, events in sent.items()
+        if key[0] != "liquidations" or is_asked(key[2], config.feeds, header.exchange, key[1])
+    }
     for key, events in sent.items():
         if isinstance(events, SentBook):
             sent[key] = choose_depth(key, events, feeds.get(key[1:]) or by_market.get(key[1]))

@@ -8,6 +8,7 @@ from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
 from collector.exchanges.deribit import Deribit
 from collector.exchanges.hyperliquid import Hyperliquid
+from collector.exchanges.okx import Okx
 
 EXCHANGES: dict[str, Exchange] = {
     "binance": Binance(),
@@ -15,4 +16,5 @@ EXCHANGES: dict[str, Exchange] = {
     "bybit": Bybit(),
     "deribit": Deribit(),
     "hyperliquid": Hyperliquid(),
+    "okx": Okx(),
 }

@@ -8,8 +8,8 @@ from urllib.parse import quote
 import msgspec
 
 from collector.exchanges.base import BadAnswerError, Hole, Instrument, Page, Request
-from collector.exchanges.binance_topics import API, base_units
-from collector.exchanges.topic import INFINITY, MAX_MS, number
+from collector.exchanges.binance_topics import API
+from collector.exchanges.topic import INFINITY, MAX_MS, base_units, number
 from collector.rows import Trade
 
 KINDS = {"PERPETUAL": "perpetual", "TRADIFI_PERPETUAL": "perpetual"}

@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections import deque
 from typing import Any
 
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Bad, Broken, Fetch, Instrument, Item, Notice, Request, Resynced
-from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
-from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic, UpdateId, number
+from collector.exchanges.base import Broken, Fetch, Instrument, Item, Notice, Request, Resynced
+from collector.exchanges.states import JoinedBook, Snapshot, TickerTopic, TradeTopic, Update
+from collector.exchanges.topic import (
+    INFINITY,
+    MAX_MS,
+    Milliseconds,
+    Price,
+    Size,
+    Topic,
+    UpdateId,
+    base_units,
+    number,
+)
 from collector.rows import Liquidation, Trade
 
 API = {"linear": "/fapi/v1", "inverse": "/dapi/v1", "spot": "/api/v3"}
 SNAPSHOT_LEVELS = 1000
 SNAPSHOT_WEIGHT = {"linear": 20, "inverse": 20, "spot": 50}
-HELD = 300
-"""Depth events kept while the snapshot is on its way: half a minute. What is older the snapshot has."""
-ASK_AGAIN_US = 5_000_000
 POLL_US = 60_000_000
 """Between two looks at the open interest, which no stream brings."""
 FORCED = {"BUY": "buy", "SELL": "sell"}
@@ -53,7 +59,7 @@ class Depth(msgspec.Struct, gc=False):
     traded: Milliseconds | None = msgspec.field(name="T", default=None)
 
 
-class Snapshot(msgspec.Struct, gc=False):
+class DepthSnapshot(msgspec.Struct, gc=False):
     last: UpdateId = msgspec.field(name="lastUpdateId")
     bids: list[tuple[Price, Size]]
     asks: list[tuple[Price, Size]]
@@ -84,14 +90,6 @@ class TickerEvent(msgspec.Struct, gc=False):
     T: int | None = None
     b: float | str | None = None
     a: float | str | None = None
-
-
-def base_units(size: float, price: float, instrument: Instrument | None) -> float:
-    """0 or infinite where the quotient is no number of its own."""
-    if instrument is None:
-        return size
-    value = size * instrument.contract_size
-    return value / (price or INFINITY) if instrument.inverse else value
 
 
 def stream(symbol: str, suffix: str) -> str:
@@ -151,8 +149,8 @@ class Liquidations(Topic):
         return ts
 
 
-class OrderBook(BookTopic):
-    """A snapshot by REST, which the events held meanwhile are joined to; then each event names the one before it."""
+class OrderBook(JoinedBook):
+    """A snapshot by REST; then each event names the one before it, or begins where that ended."""
 
     message = Depth
 
@@ -167,25 +165,14 @@ class OrderBook(BookTopic):
         )
         self._chained = feed.market != "spot"
         path = f"{API[feed.market]}/depth?symbol={symbol}&limit={SNAPSHOT_LEVELS}"
-        self._fetch = Fetch(Request(path, SNAPSHOT_WEIGHT[feed.market]), self.name)
-        self._held: deque[Depth] = deque(maxlen=HELD)
-        self._snapshot: Snapshot | None = None
-        self._asked = False
-        self._ask_at = 0
-        """Receive time (µs) at which to ask again; 0: never."""
-        self._decode_snapshot = msgspec.json.Decoder(Snapshot, strict=False).decode
+        self.fetch = Fetch(Request(path, SNAPSHOT_WEIGHT[feed.market]), self.name)
+        self._decode_snapshot = msgspec.json.Decoder(DepthSnapshot, strict=False).decode
 
     def subscribed(self, recv_us: int, out: list[Item]) -> None:
         super().subscribed(recv_us, out)
         self.waiting_since = 0  # REST is asked for ever, within its budget
         if not self.valid:
-            self._ask(out)
-
-    def _ask(self, out: list[Item]) -> None:
-        self._snapshot, self._ask_at = None, 0
-        if not self._asked:
-            self._asked = True
-            out.append(self._fetch)
+            self.ask(out)
 
     def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
         event: Depth = self._decode(raw)
@@ -194,78 +181,41 @@ class OrderBook(BookTopic):
         if event.first > event.last or (self._chained and event.before is None):
             raise ValueError("update ids that can't be")
         self.last_recv = recv_us
+        ts = (event.traded or event.pushed) * 1000
+        update = Update(ts, event.first, event.last, event.before, event.b, event.a)
         if self.valid:
-            self._follow(event, recv_us, out)
+            self.follow(update, recv_us, out)
         else:
-            if not self.broken:
-                # What comes before the snapshot is not stored.
-                self.broken = True
-                out.append(Broken("orderbook", self.symbol, self._time(event), "awaiting_snapshot"))
-            self._held.append(event)
-            self._join(recv_us, out)
+            self.hold(update, recv_us, out)
         return event.pushed * 1000
 
-    def _time(self, event: Depth) -> int:
-        return (event.traded or event.pushed) * 1000
-
-    def _follow(self, event: Depth, recv_us: int, out: list[Item]) -> None:
-        if event.last <= self.seq:
-            out.append(Notice("stale_update", f"u {event.last} after {self.seq}", self.channel, self.symbol))
-        elif event.before == self.seq if self._chained else event.first == self.seq + 1:
-            self.apply(self._time(event), recv_us, event.last, event.b, event.a, out)
+    def follow(self, update: Update, recv_us: int, out: list[Item]) -> None:
+        if update.last <= self.seq:
+            out.append(Notice("stale_update", f"u {update.last} after {self.seq}", self.channel, self.symbol))
+        elif update.before == self.seq if self._chained else update.first == self.seq + 1:
+            self.apply(update.ts, recv_us, update.last, update.bids, update.asks, out)
         else:
-            missing = None if self._chained else event.first - self.seq - 1
+            missing = None if self._chained else update.first - self.seq - 1
             self.invalidate("sequence_gap", missing, recv_us, out)
-            self._held.append(event)
+            self.held.append(update)
 
-    def _join(self, recv_us: int, out: list[Item]) -> None:
-        """Once there is a snapshot and an event that follows it."""
-        snapshot, held = self._snapshot, self._held
-        if snapshot is None:
-            return
-        while held and (held[0].last < snapshot.last if self._chained else held[0].last <= snapshot.last):
-            held.popleft()
-        if not held:
-            return
-        first = held.popleft()
+    def is_held(self, update: Update, last: int) -> bool:
+        return update.last < last if self._chained else update.last <= last
+
+    def joins(self, update: Update, last: int) -> bool:
         if self._chained:
             # Some continue directly: both are accepted.
-            fits = first.first <= snapshot.last <= first.last or first.before == snapshot.last
-        else:
-            fits = first.first <= snapshot.last + 1 <= first.last
-        if not fits:
-            held.appendleft(first)
-            self._ask(out)  # older than what is held
-            return
-        bids, asks = dict(snapshot.bids) | dict(first.b), dict(snapshot.asks) | dict(first.a)
-        self._snapshot = None
-        self.seq = first.last
-        self.restart(self._time(first), recv_us, first.last, bids.items(), asks.items(), out)
-        while held and self.valid:
-            self._follow(held.popleft(), recv_us, out)
+            return update.first <= last <= update.last or update.before == last
+        return update.first <= last + 1 <= update.last
 
-    def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
-        self._asked = False
-        if self.valid:
-            return
-        try:
-            self._snapshot = self._decode_snapshot(body)
-        except (msgspec.DecodeError, ValueError) as error:
-            out.append(Bad(f"{self.name}: snapshot: {error}" if body else f"{self.name}: snapshot refused"))
-            self._ask_at = recv_us + ASK_AGAIN_US
-            return
-        self._join(recv_us, out)
+    def snapshot(self, body: bytes) -> Snapshot:
+        told: DepthSnapshot = self._decode_snapshot(body)
+        return Snapshot(told.last, told.bids, told.asks)
 
     def invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
         super().invalidate(cause, missing, recv_us, out)
         self.resync, self.waiting_since = False, 0
-        self._held.clear()
-        self._ask(out)
-
-    def flush(self, recv_us: int, out: list[Item]) -> None:
-        super().flush(recv_us, out)
-        if self._ask_at and recv_us >= self._ask_at:
-            self._ask(out)
+        self.ask(out)
 
 
 class Tickers(TickerTopic):

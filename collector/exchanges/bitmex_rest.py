@@ -9,9 +9,9 @@ from urllib.parse import quote
 import msgspec
 
 from collector.exchanges.base import BadAnswerError, Hole, Instrument, Page, Request
-from collector.exchanges.bitmex_topics import SIDES, base_units
+from collector.exchanges.bitmex_topics import SIDES
 from collector.exchanges.isotime import iso_us
-from collector.exchanges.topic import INFINITY, number
+from collector.exchanges.topic import INFINITY, base_units, number
 from collector.rows import Trade
 
 KINDS = {"FFWCSX": "perpetual", "FFWCSF": "perpetual", "FFCCSX": "future", "FFCCSF": "future"}

@@ -11,7 +11,7 @@ from collector.config import FeedConfig
 from collector.exchanges.base import Instrument, Item
 from collector.exchanges.isotime import iso_us
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
-from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, number
+from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, base_units, number
 from collector.rows import Liquidation, Trade
 
 SIDES = {"Buy": "buy", "Sell": "sell"}
@@ -99,12 +99,6 @@ class Table:
         """Raises ValueError."""
         if symbol != self.symbol:
             raise ValueError(f"{symbol!r} among the data of {self.name}")
-
-
-def base_units(size: float, price: float, instrument: Instrument) -> float:
-    """Of a number of contracts; 0 or infinite where the quotient is no number of its own."""
-    value = size * instrument.contract_size
-    return value / (price or INFINITY) if instrument.inverse else value
 
 
 class Trades(TradeTopic, Table):

@@ -3,17 +3,21 @@ merged from several sources."""
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple
 
 from collector.books import SampledBook
 from collector.config import FeedConfig
-from collector.exchanges.base import Bad, Broken, Item, Resynced
+from collector.exchanges.base import UNREADABLE, Bad, Broken, Fetch, Item, Resynced
 from collector.exchanges.topic import Topic
 from collector.rows import Ticker
 
 Level = tuple[float, float]
 """(price, size in the venue's unit)"""
+HELD = 300
+"""Updates kept while a snapshot is on its way, half a minute or more: what is older the snapshot has."""
+ASK_AGAIN_US = 5_000_000
 
 
 class TradeTopic(Topic):
@@ -123,6 +127,116 @@ class BookTopic(Topic):
 
     def drain(self, out: list[Item]) -> None:
         self.book.release(out)
+
+
+class Update(NamedTuple):
+    """Changes of a book, with the venue's numbers."""
+
+    ts: int
+    """µs"""
+    first: int
+    last: int
+    before: int | None
+    """The number of the update before it, where it tells."""
+    bids: Iterable[Level]
+    asks: Iterable[Level]
+
+
+class Snapshot(NamedTuple):
+    """A book as REST tells it."""
+
+    last: int
+    """The number of the newest update that it holds."""
+    bids: Iterable[Level]
+    asks: Iterable[Level]
+
+
+class JoinedBook(BookTopic):
+    """A book that begins with a snapshot by REST, to which the updates that were held meanwhile are joined. A subclass
+    says how updates follow one another, and reads the snapshot."""
+
+    fetch: Fetch
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.held: deque[Update] = deque(maxlen=HELD)
+        self._snapshot: Snapshot | None = None
+        self._asked = False
+        self._ask_at = 0
+        """Receive time (µs) at which to ask again; 0: never."""
+
+    def follow(self, update: Update, recv_us: int, out: list[Item]) -> None:
+        """The next update of a whole book."""
+        raise NotImplementedError
+
+    def is_held(self, update: Update, last: int) -> bool:
+        """Whether the snapshot with the number `last` holds the update."""
+        return update.last <= last
+
+    def joins(self, update: Update, last: int) -> bool:
+        """Whether nothing is missing between the snapshot with the number `last` and the update."""
+        raise NotImplementedError
+
+    def snapshot(self, body: bytes) -> Snapshot:
+        """Raises what UNREADABLE lists."""
+        raise NotImplementedError
+
+    def ask(self, out: list[Item]) -> None:
+        """For a snapshot, unless one is on its way."""
+        self._snapshot, self._ask_at = None, 0
+        if not self._asked:
+            self._asked = True
+            out.append(self.fetch)
+
+    def hold(self, update: Update, recv_us: int, out: list[Item]) -> None:
+        """An update that came before the book is whole."""
+        if not self.broken:
+            # What comes before the snapshot is not stored.
+            self.broken = True
+            out.append(Broken("orderbook", self.symbol, update.ts, "awaiting_snapshot"))
+        self.held.append(update)
+        self._join(recv_us, out)
+
+    def _join(self, recv_us: int, out: list[Item]) -> None:
+        """Once there is a snapshot and an update that follows it."""
+        snapshot, held = self._snapshot, self.held
+        if snapshot is None:
+            return
+        while held and self.is_held(held[0], snapshot.last):
+            held.popleft()
+        if not held:
+            return
+        if not self.joins(held[0], snapshot.last):
+            self.ask(out)  # older than what is held
+            return
+        first = held.popleft()
+        bids, asks = dict(snapshot.bids) | dict(first.bids), dict(snapshot.asks) | dict(first.asks)
+        self._snapshot = None
+        self.seq = first.last
+        self.restart(first.ts, recv_us, first.last, bids.items(), asks.items(), out)
+        while held and self.valid:
+            self.follow(held.popleft(), recv_us, out)
+
+    def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
+        self._asked = False
+        if self.valid:
+            return
+        try:
+            self._snapshot = self.snapshot(body)
+        except UNREADABLE as error:
+            out.append(Bad(f"{self.name}: snapshot: {error}" if body else f"{self.name}: snapshot refused"))
+            self._ask_at = recv_us + ASK_AGAIN_US
+            return
+        self._join(recv_us, out)
+
+    def invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
+        super().invalidate(cause, missing, recv_us, out)
+        self.held.clear()
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        super().flush(recv_us, out)
+        if self._ask_at and recv_us >= self._ask_at:
+            self.ask(out)
 
 
 class TickerTopic(Topic):

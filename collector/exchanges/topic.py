@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Bad, Broken, Item, Resynced, Stream, Subscribed
+from collector.exchanges.base import Bad, Broken, Instrument, Item, Resynced, Stream, Subscribed
 
 INFINITY = float("inf")
 MAX_MS = 10**13
@@ -33,6 +33,14 @@ def number(value: Any) -> float:
     if not -INFINITY < result < INFINITY:
         raise ValueError(f"{value!r} is not finite")
     return result
+
+
+def base_units(size: float, price: float, instrument: Instrument | None) -> float:
+    """Of a size in the venue's unit; 0 or infinite where the quotient is no number of its own."""
+    if instrument is None:
+        return size
+    value = size * instrument.contract_size
+    return value / (price or INFINITY) if instrument.inverse else value
 
 
 class Topic:

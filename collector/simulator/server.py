@@ -167,10 +167,12 @@ class Simulator:
             topic = self._exchange.topic(client.market, name)
             channel = self._channels[client.market, name] = Channel(topic)
             self._shown[topic.index][topic.kind].append(channel)
-            if topic.also is not None:
-                other = Channel(topic.also)
+            also = topic.also
+            while also is not None:
+                other = Channel(also)
                 other.clients = channel.clients
-                self._shown[topic.index][topic.also.kind].append(other)
+                self._shown[also.index][also.kind].append(other)
+                also = also.also
         channel.clients.append(client)
         client.since = time.monotonic()
         self._send(channel.topic.snapshot(self._clock()), [client])

@@ -46,7 +46,7 @@ class Topic(Protocol):
     kind: int
     """Which kind of its events."""
     also: Topic | None
-    """The same stream's messages for events of another kind."""
+    """The same stream's messages for events of another kind or symbol."""
     is_delta: bool
     """Its messages are chained, so that leaving one out breaks the chain."""
 

@@ -173,7 +173,9 @@ def test_book_updates_out_of_order(recording: Rig) -> None:
 
     recording.wire.mutate = swap
     wait_until(lambda: recording.causes().get("sequence_gap", 0) == 1, what="the detection")
-    finish(recording)  # the new snapshot may come before the row of its interval is due: then nothing is missing
+    finish(
+        recording
+    )  # the new snapshot may come before the row of its interval is due: then nothing is missing
     assert held
 
 

@@ -118,8 +118,10 @@ class Venue:
         for kind, symbol, fills in self._events:
             self.now_ms += 7
             for name, known in self._known.items():
-                topic = known.also if known.also is not None and known.also.kind == kind else known
-                if topic.kind == kind and topic.index == symbol.index:
+                topic: Topic | None = known
+                while topic is not None and (topic.kind, topic.index) != (kind, symbol.index):
+                    topic = topic.also
+                if topic is not None:
                     message: Message | None = topic.publish(fills, self.now_ms)
                     if message is not None and name in self._subscribed:
                         yield from self._texts(message)
