@@ -49,7 +49,7 @@ def test_undisturbed_nothing_is_missing(tmp_path: Path, database: Endpoint, venu
             exchange.end()
             assert recording.end(signal.SIGTERM) == 0
     totals = verified(ledger, config)
-    assert totals["stored"] > 2000
+    assert totals["stored"] > 1500
     # What comes before a book is joined to its snapshot by REST, or before all of a ticker's sources, is declared.
     causes = {
         cause for (cause,) in query(database, "SELECT DISTINCT cause FROM gaps WHERE to_ts IS NOT NULL")

@@ -8,6 +8,7 @@ from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
 from collector.exchanges.deribit import Deribit
 from collector.exchanges.hyperliquid import Hyperliquid
+from collector.exchanges.kraken import Kraken
 from collector.exchanges.okx import Okx
 
 EXCHANGES: dict[str, Exchange] = {
@@ -16,5 +17,6 @@ EXCHANGES: dict[str, Exchange] = {
     "bybit": Bybit(),
     "deribit": Deribit(),
     "hyperliquid": Hyperliquid(),
+    "kraken": Kraken(),
     "okx": Okx(),
 }

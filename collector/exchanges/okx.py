@@ -6,7 +6,7 @@ symbol and second, and begins with old ones.
 
 Doubts, and what holds under both readings. Trades are taken from `trades-all` (one fill each, on `/business`), whose ids are
 those of REST's history; `trades`, which puts the fills of an order together, is read where it comes. That ids rise by
-`count` is measured, not documented: a jump is declared when it is rare (`TRUSTED`), else the rule does not hold. A book that
+`count` is measured, not documented: a jump is declared when it is rare (`states.TRUSTED`). A book that
 begins without a snapshot is joined to REST's. A sequence number that falls while `prevSeqId` fits is a new beginning.
 The checksum is 0 by now, which means none; any other is checked. An error that names no subscription is that of its
 request, else of the oldest one that waits.

@@ -8,9 +8,9 @@ from typing import Any, Literal
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Broken, Fetch, Instrument, Item, Notice, Request, Resynced, Stream
+from collector.exchanges.base import Fetch, Instrument, Item, Notice, Request, Stream
 from collector.exchanges.okx_checksum import TextBook
-from collector.exchanges.states import JoinedBook, Level, Snapshot, TickerTopic, TradeTopic, Update
+from collector.exchanges.states import JoinedBook, Level, NumberedTrades, Snapshot, TickerTopic, Update
 from collector.exchanges.topic import (
     INFINITY,
     MAX_MS,
@@ -25,8 +25,6 @@ from collector.exchanges.topic import (
 from collector.rows import Liquidation, Trade
 
 BOOK_LEVELS = 400
-TRUSTED = 20
-"""Trades that follow by number for each that does not, before one that does not is taken for a loss."""
 SIDES = frozenset({"buy", "sell"})
 TICKER_CHANNELS = frozenset({"tickers", "mark-price", "index-tickers", "open-interest", "funding-rate"})
 
@@ -102,15 +100,14 @@ def inst_type(symbol: str) -> str:
     return "SPOT" if len(parts) < 3 else "SWAP" if parts[-1] == "SWAP" else "FUTURES"
 
 
-class Trades(TradeTopic):
+class Trades(NumberedTrades):
     """One fill a message (`trades-all`), or those of one order together (`trades`, which a recording may have)."""
 
     message = TradeMessage
 
     def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument | None) -> None:
-        super().__init__(feed, "trades", symbol, f"trades-all:{symbol}")
+        super().__init__(feed, symbol, f"trades-all:{symbol}")
         self._instrument = instrument
-        self._last = self._following = self._jumps = 0
 
     def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
         pushed = 0
@@ -127,27 +124,8 @@ class Trades(TradeTopic):
             or not (0.0 < item.px < INFINITY and 0.0 < qty < INFINITY)
         ):
             raise ValueError(f"trade {item.tradeId} has an impossible instrument, side, price or size")
-        last, missing = self._last, item.tradeId - item.count - self._last
-        whole = not self.broken  # what a break has cost is declared already
-        if last and item.tradeId <= last and ts <= self.last_ts:
-            self.arrived(ts, recv_us, out)
-            return  # once more
-        self.arrived(ts, recv_us, out)
-        if last and whole:
-            if item.tradeId <= last:
-                self._declare("exchange_restart", None, ts, out)
-            elif missing <= 0:
-                self._following += 1
-            else:
-                self._jumps += 1
-                if self._following >= TRUSTED * self._jumps:
-                    self._declare("sequence_gap", missing, ts, out)
-        self._last, self.last_ts = item.tradeId, ts
-        out.append(Trade(ts, recv_us, *self.where, item.side, item.px, qty, str(item.tradeId)))
-
-    def _declare(self, cause: str, missing: int | None, ts: int, out: list[Item]) -> None:
-        out.append(Broken("trades", self.symbol, self.last_ts, cause, missing))
-        out.append(Resynced("trades", self.symbol, ts))
+        if self.is_new(item.tradeId - item.count + 1, item.tradeId, ts, recv_us, out):
+            out.append(Trade(ts, recv_us, *self.where, item.side, item.px, qty, str(item.tradeId)))
 
 
 class Liquidations(Topic):

@@ -15,6 +15,8 @@ from collector.rows import Ticker
 
 Level = tuple[float, float]
 """(price, size in the venue's unit)"""
+TRUSTED = 20
+"""Trades that follow by number for each that does not, before one that does not is taken for a loss."""
 HELD = 300
 """Updates kept while a snapshot is on its way, half a minute or more: what is older the snapshot has."""
 ASK_AGAIN_US = 5_000_000
@@ -35,6 +37,38 @@ class TradeTopic(Topic):
             return False
         self._given_up_ts, self.patience = self.last_ts, 2 * self.patience
         return True
+
+
+class NumberedTrades(TradeTopic):
+    """Trades whose ids rise by one, as far as one can see. A subclass calls `is_new` for each trade in turn."""
+
+    def __init__(self, feed: FeedConfig, symbol: str, name: str) -> None:
+        super().__init__(feed, "trades", symbol, name)
+        self._last = self._following = self._jumps = 0
+
+    def is_new(self, first: int, last: int, ts: int, recv_us: int, out: list[Item]) -> bool:
+        """Whether the trade `last` (with those from `first` on in it; `ts` µs) is to be stored; False if it has been seen.
+        A jump is declared when jumps are rare (`TRUSTED`): else the rule does not hold for this venue."""
+        before, whole = self._last, not self.broken  # what a break has cost is declared already
+        seen = before and last <= before and ts <= self.last_ts
+        self.arrived(ts, recv_us, out)
+        if seen:
+            return False
+        if before and whole:
+            if last <= before:
+                self._declare("exchange_restart", None, ts, out)
+            elif first <= before + 1:
+                self._following += 1
+            else:
+                self._jumps += 1
+                if self._following >= TRUSTED * self._jumps:
+                    self._declare("sequence_gap", first - before - 1, ts, out)
+        self._last, self.last_ts = last, ts
+        return True
+
+    def _declare(self, cause: str, missing: int | None, ts: int, out: list[Item]) -> None:
+        out.append(Broken("trades", self.symbol, self.last_ts, cause, missing))
+        out.append(Resynced("trades", self.symbol, ts))
 
 
 class BookTopic(Topic):

@@ -79,6 +79,7 @@ def test_silent_channel(recording: Rig) -> None:
 
 
 GARBAGE = [
+    b"[" * 100_000,
     b'{"topic":',
     b"\xff\xfe garbage",
     b'{%s,"type":"delta","ts":"yesterday","data":[]}',
@@ -86,8 +87,8 @@ GARBAGE = [
     b'{%s,"type":"delta","ts":1760000000000,"data":{"b":[["NaN","1"]],"a":[["inf","x"]],"u":2}}',
     b'{%s,"type":"delta","ts":1760000000000,"data":[{"T":1,"S":"Buy","v":"1e999","p":"NaN","i":"x"}]}',
     b'{%s,"type":"delta","ts":18446744073709551616,"data":{"b":[],"a":[],"u":18446744073709551617}}',
-    b"[" * 100_000,
 ]
+"""The last one comes first: it names its stream, so that its hole is not one that another has opened."""
 
 
 @pytest.mark.parametrize("where", [TRADES, BOOK], ids=["trades", "book"])
