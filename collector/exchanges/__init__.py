@@ -6,6 +6,7 @@ from collector.exchanges.base import Exchange
 from collector.exchanges.binance import Binance
 from collector.exchanges.bitmex import Bitmex
 from collector.exchanges.bybit import Bybit
+from collector.exchanges.coinbase import Coinbase
 from collector.exchanges.deribit import Deribit
 from collector.exchanges.hyperliquid import Hyperliquid
 from collector.exchanges.kraken import Kraken
@@ -15,6 +16,7 @@ EXCHANGES: dict[str, Exchange] = {
     "binance": Binance(),
     "bitmex": Bitmex(),
     "bybit": Bybit(),
+    "coinbase": Coinbase(),
     "deribit": Deribit(),
     "hyperliquid": Hyperliquid(),
     "kraken": Kraken(),
