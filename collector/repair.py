@@ -130,23 +130,27 @@ class Repairer:
 
 
 def waiting(
-    endpoint: Endpoint, feed: FeedConfig, since_us: int, until_us: int, again: bool = False
+    endpoint: Endpoint,
+    feed: FeedConfig,
+    since_us: int,
+    until_us: int,
+    again: bool = False,
+    most: int = AT_ONCE,
 ) -> list[Gap]:
     """Holes in the feed's trades that have ended, were noticed before `until_us` and begin after `since_us`, oldest
     first; those not tried yet, or (`again`) all that are not whole. Raises psycopg.Error or DatabaseError."""
     tried = "NOT repaired" if again else "repair IS NULL"
+    symbols = ", ".join(["%s"] * len(feed.symbols))
     with connect(endpoint) as connection:
         rows = connection.execute(
             "SELECT from_ts::long, to_ts::long, recv_ts::long, symbol, cause, missing FROM gaps "  # noqa: S608 - ours
-            f"WHERE exchange = %s AND market = %s AND channel = 'trades' AND ts >= {since_us} "
-            f"AND to_ts IS NOT NULL AND recv_ts < {until_us} AND {tried} ORDER BY ts LIMIT {AT_ONCE}",
-            (feed.exchange, feed.market),
+            f"WHERE exchange = %s AND market = %s AND symbol IN ({symbols}) AND channel = 'trades' "
+            f"AND ts >= {since_us} AND to_ts IS NOT NULL AND recv_ts < {until_us} AND {tried} ORDER BY ts LIMIT {most}",
+            (feed.exchange, feed.market, *feed.symbols),
         ).fetchall()
-    symbols = set(feed.symbols)
     return [
         Gap(first, last, noticed, feed.exchange, feed.market, symbol, "trades", cause, missing)
         for first, last, noticed, symbol, cause, missing in rows
-        if symbol in symbols
     ]
 
 

@@ -29,6 +29,8 @@ from collector.sink import QuestDBSink, RefusedError, UnavailableError
 from collector.venue import Venue
 
 POST_BYTES = 1 << 20
+MOST_HOLES = 100_000
+"""Of a feed, in one run: 25 MB."""
 
 
 class Posting:
@@ -56,7 +58,7 @@ class Posting:
 async def repair_feed(
     feed: FeedConfig, gates: Gates, directory: Directory, endpoint: Endpoint, since_us: int, again: bool
 ) -> list[Outcome]:
-    """All its holes, a hundred at a time. Raises OperatorError."""
+    """All its holes. Raises OperatorError."""
     posting = Posting(endpoint)
     venue = Venue(feed, gates, directory)
     work = Repair(venue, posting.add)
@@ -65,12 +67,15 @@ async def repair_feed(
     try:
         with Progress(console=console, disable=not console.is_terminal) as progress:
             task = progress.add_task(f"{feed.exchange} {feed.market}", total=None)
-            while gaps := waiting(endpoint, feed, since_us, time.time_ns() // 1000, again):
-                for gap in gaps:
-                    outcomes.append(await work.fill(gap, *beside(endpoint, gap)))
-                    posting.flush()
-                    progress.update(task, completed=len(outcomes))
-                since_us = gaps[-1].from_ts + 1
+            # What patterns and `top:N` meant when it was recorded.
+            symbols = sorted({*feed.symbols, *venue.kept_symbols()})
+            known = msgspec.structs.replace(feed, symbols=symbols)
+            gaps = waiting(endpoint, known, since_us, time.time_ns() // 1000, again, MOST_HOLES)
+            progress.update(task, total=len(gaps))
+            for gap in gaps:
+                outcomes.append(await work.fill(gap, *beside(endpoint, gap)))
+                posting.flush()
+                progress.update(task, completed=len(outcomes))
     finally:
         await venue.rest.close()
     return outcomes

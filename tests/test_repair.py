@@ -9,8 +9,13 @@ import time
 from pathlib import Path
 from typing import Any
 
+from collector.config import FeedConfig, RetentionConfig
 from collector.database.endpoint import Endpoint
-from tests.conftest import query
+from collector.database.migrate import migrate
+from collector.repair import AT_ONCE, waiting
+from collector.repair_cli import Posting
+from collector.rows import Gap
+from tests.conftest import query, wait_rows
 from tests.processes import background, collector, config_file, wait_until
 
 
@@ -111,3 +116,18 @@ def test_a_hole_larger_than_the_venue_remembers_is_repaired_in_part_and_says_so(
     trades = trades_of(ledger, config)
     assert trades["missing"] > 0
     assert trades["undeclared"] == 0
+
+
+def test_holes_of_symbols_that_nobody_records_any_more_are_in_nobodys_way(database: Endpoint) -> None:
+    migrate(database, RetentionConfig())
+    posting = Posting(database)
+    first = 1_790_000_000_000_000
+    holes = [(f"OLD{number}USDT", first) for number in range(AT_ONCE + 20)]
+    holes += [(symbol, first + 1000) for symbol in ("BTCUSDT", "ETHUSDT")]
+    for symbol, at in holes:
+        posting.add(Gap(at, at + 10, at + 20, "bybit", "linear", symbol, "trades", "disconnected"))
+    posting.flush()
+    wait_rows(database, "gaps", len(holes))
+    feed = FeedConfig(exchange="bybit", market="linear", symbols=["BTCUSDT", "ETHUSDT", "*USDT"])
+    found = waiting(database, feed, first, first + 10**9)
+    assert sorted((gap.symbol, gap.from_ts) for gap in found) == holes[-2:]
