@@ -13,7 +13,6 @@ from collector.exchanges.base import (
     Broken,
     Fetch,
     Hole,
-    Instrument,
     Notice,
     Rejected,
     Resynced,
@@ -203,7 +202,6 @@ def test_history_goes_on_by_id_until_a_trade_after_the_hole() -> None:
     assert page(range(0)).complete, "nothing came after 6"
     by_time = history.request(Hole(NAME, MS * 1000, (MS + 20) * 1000), None)
     assert f"startTime={MS}&endTime={MS + 21}" in by_time.path
-    assert isinstance(Instrument(symbol="X", base="", quote="", kind="spot"), Instrument)
 
 
 def test_the_recorded_session_has_no_gap_and_its_last_book_is_the_plain_one() -> None:

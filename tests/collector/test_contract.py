@@ -19,7 +19,7 @@ from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
 from collector.simulator import SIMULATORS
 from collector.symbols import is_dynamic
 from tests.fuzz.decoders import Counts, Session
-from tests.fuzz.venues import SYMBOLS, Setup, Venue, symbols_of
+from tests.fuzz.venues import Setup, Venue, symbols_of
 
 MARKETS = [(name, market) for name, exchange in EXCHANGES.items() for market in sorted(exchange.markets)]
 ROWS: dict[str, type] = {
@@ -260,4 +260,3 @@ def test_the_module_declares_itself(name: str, market: str) -> None:
     )
     assert all(exchange.ws_url(feed, streams).startswith("wss://") for streams in exchange.plan(feed))
     assert not any(map(is_dynamic, symbols_of(name, market)))
-    assert SYMBOLS
