@@ -26,7 +26,7 @@ def test_mutated_messages_break_no_invariant(first: int) -> None:
         fuzz(seed, counts, encoder, wanted=60)
     assert counts.messages >= 15 * 50
     assert counts.bad > 0
-    assert counts.rows > 1000
+    assert counts.rows > 500
 
 
 def test_mutated_segments_break_no_invariant(tmp_path: Path) -> None:
