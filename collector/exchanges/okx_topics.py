@@ -217,7 +217,9 @@ class OrderBook(JoinedBook):
                 self._begins, self._joining, self.waiting_since = False, True, 0
                 self.ask(out)
             self.hold(update, recv_us, out)
-        if data.checksum and self.valid and self._text.checksum(raw) not in (None, data.checksum):
+        if not data.checksum:
+            self._text.followed = False
+        elif self.valid and self._text.checksum(raw) not in (None, data.checksum):
             self.invalidate("checksum", None, recv_us, out)
         return ts
 

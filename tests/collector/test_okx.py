@@ -214,6 +214,9 @@ def test_a_checksum_that_is_not_zero_is_checked() -> None:
     ]
     items = taken(fresh(), [WHOLE.replace('"checksum":0', '"checksum":5')])
     assert Broken("orderbook", SWAP, TS, "checksum") in items
+    # After one without, the digits of the book are not known.
+    items = taken(fresh(), [WHOLE, book(17, 10, [("2", "0")]).replace('"checksum":0', '"checksum":5')])
+    assert not [item for item in items if isinstance(item, Broken)]
 
 
 def forced(*details: dict[str, str], symbol: str = SWAP) -> str:
