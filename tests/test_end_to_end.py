@@ -80,7 +80,9 @@ def test_killed_in_a_loop_declares_what_it_lost(tmp_path: Path, database: Endpoi
             with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
                 time.sleep(3)
                 assert recording.end(signal.SIGKILL) == -signal.SIGKILL
-        with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+        last = tmp_path / "last.log"
+        with background(last, "run", "--config", str(config)) as recording:
+            wait_until(lambda: "connected" in last.read_text(), what="the last start")
             time.sleep(4)
             assert recording.end(signal.SIGTERM) == 0
         exchange.end()
