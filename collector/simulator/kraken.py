@@ -114,7 +114,15 @@ class KrakenExchange:
         younger = [one for one in (topic.recent if topic else ()) if one[0] * 1_000_000 > since]
         page = younger[: min(int(query.get("count", PAGE)), PAGE)]
         rows = [
-            [price, qty, msgspec.Raw(f"{ms // 1000}.{ms % 1000:03d}0000".encode()), "b" if buys else "s", "l", "", number]
+            [
+                price,
+                qty,
+                msgspec.Raw(f"{ms // 1000}.{ms % 1000:03d}0000".encode()),
+                "b" if buys else "s",
+                "l",
+                "",
+                number,
+            ]
             for ms, price, qty, buys, number in page
         ]
         return {name: rows, "last": str(page[-1][0] * 1_000_000 if page else since)}
