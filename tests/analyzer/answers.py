@@ -44,7 +44,7 @@ def by_metric(values: Sequence[Value], symbol: str = "BTCUSDT") -> dict[str, flo
 
 def snapshot(ts: int, bids: Side, asks: Side, seq: int = 0, symbol: str = "BTCUSDT") -> BookSnapshot:
     """`ts` in µs; sides are (price, size), best first."""
-    arrays = (
+    bid_levels, ask_levels = (
         np.array([[p for p, _ in side], [q for _, q in side]], dtype=np.float64) for side in (bids, asks)
     )
-    return BookSnapshot(ts, ts, *VENUE, symbol, *arrays, seq)
+    return BookSnapshot(ts, ts, *VENUE, symbol, bid_levels, ask_levels, seq)

@@ -16,6 +16,7 @@ from tests.analyzer.fixtures import store
 from tests.analyzer.tables import table, window
 
 END = datetime(2026, 11, 22, 0, 0, 30, tzinfo=UTC)  # over a day's partition
+Levels = list[tuple[float, float]]
 WINDOW = ending(END, timedelta(seconds=60))
 ROWS = ("ts", "exchange", "market", "symbol", *COLUMNS)
 THIN = {"bid": 99.0, "ask": 101.0, "bid_deepest": 98.0, "ask_deepest": 102.0, "bid_notional": 300.0} | {
@@ -104,7 +105,7 @@ def test_no_book_no_numbers() -> None:
 def test_against_plain_loops(database: Endpoint) -> None:
     rng = random.Random(5)
     rows: list[BookSnapshot] = []
-    books: list[tuple[Side, Side]] = []
+    books: list[tuple[Levels, Levels]] = []
     for second in range(60):
         for part in (100, 900):  # the later one of the second counts
             bids, asks = (
@@ -144,8 +145,8 @@ def test_against_plain_loops(database: Endpoint) -> None:
 
 def test_the_edges_of_a_band_are_in_and_reached(database: Endpoint) -> None:
     # mid 1000: 5 bps are 999.5 … 1000.5, exact in binary; the asks end short of it.
-    bids = [(999.75, 1.0), (999.5, 2.0)]
-    asks = [(1000.25, 4.0), (1000.375, 8.0)]
+    bids: Side = [(999.75, 1.0), (999.5, 2.0)]
+    asks: Side = [(1000.25, 4.0), (1000.375, 8.0)]
     store(database, [snapshot(WINDOW.start_us, bids, asks, 1)])
     found = by_metric(of_server(DEPTH, database, WINDOW))
     assert found["depth_bid_5bps_notional"] == 999.75 + 2 * 999.5
