@@ -28,15 +28,15 @@ ROUNDING = 1e-10
 """A smaller share of the mid is the last bit of a sum, and no move."""
 TOP = 5
 """Levels a side in the imbalance whose persistence is told, as in `book`."""
-COLUMNS = ("second", "bid", "bid_size", "ask", "ask_size", "top_bid", "top_ask", "ofi", "depth")
+COLUMNS = ("ts", "bid", "bid_size", "ask", "ask_size", "top_bid", "top_ask", "ofi", "depth")
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
-    """`seconds`: one row an instrument and second: `second` (since the epoch), the last touch, Σ size of its top levels,
-    Σ e_n, and the mean size at the touch."""
+    """`seconds`: one row an instrument and second: the last touch, Σ size of its top levels, Σ e_n, mean size at the
+    touch."""
     values: list[Value] = []
     for name, b in by_instrument(tables["seconds"], COLUMNS):
-        second = b["second"].astype(np.int64)
+        second = b["ts"].astype("datetime64[s]").astype(np.int64)
         mid, spread = (b["bid"] + b["ask"]) / 2, b["ask"] - b["bid"]
         spread_bps = spread / mid * 1e4
         numbers: dict[str, float] = {
@@ -137,9 +137,7 @@ QUOTES = Analysis(
     ),
     channels=("orderbook",),
     queries={
-        "seconds": "SELECT ts, exchange, market, symbol, ts::long / 1000000 second, "  # noqa: S608 - our own constants
-        "bid, bid_size, ask, ask_size, top_bid, top_ask, ofi, depth FROM ("
-        "SELECT ts, exchange, market, symbol, last(bid) bid, last(bid_size) bid_size, "
+        "seconds": "SELECT ts, exchange, market, symbol, last(bid) bid, last(bid_size) bid_size, "  # noqa: S608
         "last(ask) ask, last(ask_size) ask_size, last(top_bid) top_bid, last(top_ask) top_ask, "
         "sum(CASE WHEN bid_before IS NULL THEN 0.0 ELSE "
         "CASE WHEN bid >= bid_before THEN bid_size ELSE 0.0 END "
@@ -151,7 +149,7 @@ QUOTES = Analysis(
         "SELECT ts, exchange, market, symbol, bids[1][1] bid, bids[2][1] bid_size, asks[1][1] ask, asks[2][1] ask_size, "
         f"array_sum(bids[2, 1:{TOP + 1}]) top_bid, array_sum(asks[2, 1:{TOP + 1}]) top_ask "
         "FROM orderbook WHERE {where} AND bids[1][1] > 0 AND bids[1][1] < asks[1][1] AND asks[1][1] < 1e300 "
-        "AND bids[2][1] > 0 AND asks[2][1] > 0)) SAMPLE BY 1s)",
+        "AND bids[2][1] > 0 AND asks[2][1] > 0)) SAMPLE BY 1s",
     },
     compute=compute,
 )

@@ -24,12 +24,12 @@ from tests.analyzer.tables import table, window
 END = datetime(2026, 11, 22, 0, 0, 30, tzinfo=UTC)  # over a day's partition
 SPAN = 150
 WINDOW = ending(END, timedelta(seconds=SPAN))
-ROWS = ("ts", "exchange", "market", "symbol", *COLUMNS)
+ROWS = ("exchange", "market", "symbol", *COLUMNS)
 
 
 def touch(second: int, bid: float = 99.0, ask: float = 101.0, **more: float) -> dict[str, Any]:
     sizes = {"bid_size": 1.0, "ask_size": 1.0, "top_bid": 3.0, "top_ask": 1.0, "ofi": 0.0, "depth": 1.0}
-    return {"ts": second, "second": second, "bid": bid, "ask": ask} | sizes | more
+    return {"ts": second, "bid": bid, "ask": ask} | sizes | more
 
 
 def found(rows: list[dict[str, Any]]) -> dict[str, float]:
