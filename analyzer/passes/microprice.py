@@ -35,7 +35,7 @@ def adjustment(before: Any, after: Any, moves: Any, state: int) -> float | None:
     """Micro-price − mid in `state`, in the unit of `moves`; None where the steps don't determine it.
 
     `before`, `after`: states of successive observations; `moves`: change of the mid between them. Each step counts once as
-    it is and once mirrored, which makes the estimate antisymmetric and the sum converge (Stoikov's theorem 3.1).
+    it is and once mirrored, which makes the estimate antisymmetric and the sum converge, as there.
     With Q: P(no move, to y), T: P(move, to y), r: E[move]: G1 = (I − Q)⁻¹ r, B = (I − Q)⁻¹ T, adjustment = Σ Bⁱ G1."""
     x = np.concatenate((before, mirrored(before)))
     y = np.concatenate((after, mirrored(after)))

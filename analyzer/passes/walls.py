@@ -1,16 +1,17 @@
 """Spoofing and layering: large orders away from the touch that appear, and vanish without a trade at their price.
 
-Suspicions, not proofs: an honest order can be cancelled too, and recorded books don't say whose an order is. The pattern is
-that of Lee, Eom, Park (2013), Microstructure-based manipulation: strategic behavior and performance of spoofing traders,
-Journal of Financial Markets 16 (2); layering is the same with several orders on one side at once.
+Suspicions, not proofs: an honest order can be cancelled too, and recorded books don't say whose an order is. The pattern
+is that of Lee, Eom, Park (2013), Microstructure-based manipulation: strategic behavior and performance of spoofing
+traders, Journal of Financial Markets 16 (2); layering is the same with several orders on one side at once. The bounds are
+ours.
 
 On a grid of one second (the last snapshot of each second): a level is large above 5 times the median level of its side. A
-wall appears when its price becomes large after a snapshot that showed that price range without it, and vanishes when it's not
-large any more in a snapshot that still reaches its price. It's suspect when it stood 60 s or less, was at least 10 times the
-median (before, and at both ends), appeared behind three levels or more, and nothing traded at its price or through it from
-the second before it appeared to that in which it was gone. Three that come and go within a second of each other are layers.
-Walls that live between two snapshots of the grid aren't seen, nor more than three large levels a side at once; with holes of
-5 s or more in the books their age is unknown, and they don't count.
+wall appears when its price becomes large after a snapshot that showed that price range without it, and vanishes when it
+is not large any more in a snapshot that still reaches its price. It's suspect when it stood 60 s or less, was at least 10
+times the median (before, and at both ends), appeared behind three levels or more, and nothing traded at its price or
+through it from the second before it appeared to that in which it was gone. Three that come and go within a second of each
+other are layers. Walls that live between two snapshots of the grid aren't seen, nor more than three large levels a side
+at once; with holes of 5 s or more in the books their age is unknown, and they don't count.
 """
 
 from __future__ import annotations
