@@ -2,14 +2,31 @@
 
 from __future__ import annotations
 
+from analyzer.passes.absorption import ABSORPTION
 from analyzer.passes.bars import BARS
 from analyzer.passes.base import Analysis
 from analyzer.passes.book import BOOK
 from analyzer.passes.coverage import COVERAGE
+from analyzer.passes.depth import DEPTH
 from analyzer.passes.flow import FLOW
 from analyzer.passes.liquidations import LIQUIDATIONS
+from analyzer.passes.quotes import QUOTES
+from analyzer.passes.structure import STRUCTURE
+from analyzer.passes.walls import WALLS
 
 ANALYSES: dict[str, Analysis] = {
-    analysis.name: analysis for analysis in (COVERAGE, BARS, FLOW, BOOK, LIQUIDATIONS)
+    analysis.name: analysis
+    for analysis in (
+        COVERAGE,
+        BARS,
+        FLOW,
+        BOOK,
+        QUOTES,
+        DEPTH,
+        WALLS,
+        ABSORPTION,
+        LIQUIDATIONS,
+        STRUCTURE,
+    )
 }
 """In the order in which they run: the others' numbers carry the coverage that the first one found."""
