@@ -7,11 +7,14 @@ from analyzer.passes.bars import BARS
 from analyzer.passes.base import Analysis
 from analyzer.passes.book import BOOK
 from analyzer.passes.coverage import COVERAGE
+from analyzer.passes.cross import CROSS
 from analyzer.passes.depth import DEPTH
 from analyzer.passes.flow import FLOW
+from analyzer.passes.leadlag import LEADLAG
 from analyzer.passes.liquidations import LIQUIDATIONS
 from analyzer.passes.quotes import QUOTES
 from analyzer.passes.structure import STRUCTURE
+from analyzer.passes.venues import VENUES
 from analyzer.passes.walls import WALLS
 
 ANALYSES: dict[str, Analysis] = {
@@ -27,6 +30,9 @@ ANALYSES: dict[str, Analysis] = {
         ABSORPTION,
         LIQUIDATIONS,
         STRUCTURE,
+        CROSS,
+        LEADLAG,
+        VENUES,
     )
 }
 """In the order in which they run: the others' numbers carry the coverage that the first one found."""
