@@ -1,7 +1,8 @@
 """Depth and the cost of a given size, on a grid of one second: the last snapshot of each second that has one.
 
 Recorded books end somewhere (the collector keeps a number of levels a side). A band is counted only in the seconds whose
-book reaches its edge: what lies behind the last level isn't known, and is not 0. `reach_…_bps` says how far the books go.
+book reaches its edge: what lies behind the last level isn't known, and is not 0. Where that is less than half of the seconds
+it has no number, as those would be a choice of thin moments. `reach_…_bps` says how far the books go.
 Crossed snapshots and those with an empty side are left out; seconds without a snapshot are not filled.
 
 Slippage is the volume-weighted price of taking `size / mid` base units level by level, against the mid (an execution
@@ -22,6 +23,8 @@ SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
 """quote units"""
 SIDES = {"bid": "sell", "ask": "buy"}
 """The side of the book, and who takes from it."""
+SEEN = 0.5
+"""Share of the seconds that must reach a band's edge."""
 COLUMNS = (
     "bid",
     "ask",
@@ -53,12 +56,13 @@ def compute(tables: Tables, window: Window) -> list[Value]:
             bids, asks = (np.nan_to_num(b[f"{side}_{band}"]) for side in SIDES)
             reached_bid = b["bid_deepest"] <= mid * (1 - band / 1e4)
             reached_ask = b["ask_deepest"] >= mid * (1 + band / 1e4)
-            if reached_bid.any():
+            if np.mean(reached_bid) >= SEEN:
                 numbers[f"depth_bid_{band}bps_notional"] = float(np.mean(bids[reached_bid]))
-            if reached_ask.any():
+            if np.mean(reached_ask) >= SEEN:
                 numbers[f"depth_ask_{band}bps_notional"] = float(np.mean(asks[reached_ask]))
-            both = reached_bid & reached_ask & (bids + asks > 0)
-            if both.any():
+            reached = reached_bid & reached_ask
+            both = reached & (bids + asks > 0)
+            if np.mean(reached) >= SEEN and both.any():
                 share = (bids[both] - asks[both]) / (bids[both] + asks[both])
                 numbers[f"imbalance_{band}bps"] = float(np.mean(share))
         values += [Value(*name, metric, value) for metric, value in numbers.items() if np.isfinite(value)]
@@ -68,7 +72,7 @@ def compute(tables: Tables, window: Window) -> list[Value]:
 def _metrics() -> list[Metric]:
     metrics = []
     for band in BANDS:
-        of = f"within {band} bps of mid, mean over the seconds whose book reaches that far"
+        of = f"within {band} bps of mid, mean over the seconds whose book reaches that far; absent below half"
         metrics += [
             Metric(f"depth_{side}_{band}bps_notional", "quote", f"Σ price × size of {side}s {of}")
             for side in SIDES
