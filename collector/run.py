@@ -135,6 +135,9 @@ class App:
         """Rows received in between are lost in the journal; which ones can't be told."""
 
         def declare() -> None:
+            if self._ended:  # since this call was asked for
+                leave_to_next_start()
+                return
             for roster in self.rosters:
                 gaps = roster.recorder.gaps
                 for stream in sorted(gaps.begun):
@@ -142,10 +145,12 @@ class App:
                         stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
                     )
 
-        if self._ended:
-            # Met while the last rows are sent, when no row can be added any more: the next start declares it.
+        def leave_to_next_start() -> None:
             self._late_damage.append((since_us, until_us))
             self._store.save("damage.json", msgspec.json.encode(self._late_damage), durable=True)
+
+        if self._ended:
+            leave_to_next_start()  # met while the last rows are sent, when no row can be added any more
         elif self._loop is not None:
             self._loop.call_soon_threadsafe(declare)
 

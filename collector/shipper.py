@@ -121,8 +121,9 @@ class Shipper(threading.Thread):
     def _look_at_server(self) -> bool:
         """Send again what a server that was started anew may have lost; hold while a table is suspended.
 
-        False when stopped meanwhile."""
-        delays = backoff(RETRY_FIRST, RETRY_CAP)
+        False when stopped meanwhile: asked to stop, it looks once more, for what was the matter may just have ended."""
+        delays = backoff(RETRY_FIRST, LOOK_SECONDS)
+        stopping = False
         while True:
             try:
                 server = self._sink.identity()
@@ -133,7 +134,9 @@ class Shipper(threading.Thread):
                 break
             self._tell_unavailable(cause, remedy)
             if self._stop_at is not None or self._wake.wait(next(delays)):
-                return False
+                if stopping:
+                    return False
+                stopping = True
         self._tell_available()
         cursor = self._store.cursor
         if cursor.server != server:

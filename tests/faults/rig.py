@@ -140,6 +140,16 @@ class Rig:
             return {}
         return answer
 
+    def caught_up(self) -> None:
+        """Until QuestDB takes rows again and has all but the newest: after a long outage it is asked every few seconds."""
+
+        def shipped() -> bool:
+            health = self.health()
+            waits = any("QuestDB" in reason for reason in health.get("reasons", ["QuestDB"]))
+            return not waits and health["journal_pending_bytes"] < 256 << 10
+
+        wait_until(shipped, 90, "the journal's backlog")
+
     def stop(self) -> None:
         """The exchange ends, so that nothing more is sent; then the collector, which must end well."""
         self.exchange.end()

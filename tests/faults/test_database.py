@@ -20,6 +20,7 @@ from tests.processes import wait_until
 
 def finish(rig: Rig) -> None:
     """Heal, wait, compare: nothing may be missing at all."""
+    rig.caught_up()
     rig.settle(2)
     rig.stop()
     totals = rig.verify()

@@ -88,7 +88,8 @@ def test_bit_flip(rig: Rig, database: Endpoint) -> None:
         file.write(bytes([byte[0] ^ 4]))
     assert rig.http is not None
     rig.http.fault = lambda number: None
-    rig.settle(4)
+    rig.caught_up()
+    rig.settle(2)
     rig.stop()
     totals = rig.verify()
     assert totals["missing"] > 0
