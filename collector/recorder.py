@@ -28,6 +28,7 @@ from collector.gaps import GapTracker
 from collector.journal import Journal
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, FeedEvent, Gap, Liquidation, Row, Ticker, Trade
+from collector.untimed import UntimedStates
 
 log = structlog.get_logger()
 
@@ -38,9 +39,6 @@ FUTURE_US = 86_400_000_000
 materialized views, and with them the table, busy without end."""
 
 MOST_LIQUIDATIONS = 4096
-MOST_STATES = 4096
-SAME_STATE_US = 10_000_000
-"""Two connections bring one state within this time."""
 GARBLED_US = 1_000_000
 """A hole of all streams lasts at least this, so that a flood of unreadable messages is no flood of rows."""
 CHANNEL_OF: dict[type, str] = {
@@ -79,8 +77,7 @@ class Recorder:
         """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
         self._liquidations: dict[tuple[str, str], int] = {}
         """(symbol, id) → event time (µs) of the newest ones."""
-        self._states: dict[Ticker, tuple[int, set[int]]] = {}
-        """Newest states of which the venue told no time, without times: first receipt (µs), and who has brought it."""
+        self._untimed = UntimedStates()
         self._joining: set[tuple[int, Stream]] = set()
         """(connection, book) that are acknowledged and wait for their snapshot."""
         self._raw = b""
@@ -108,6 +105,7 @@ class Recorder:
     def closed(self, number: int) -> None:
         self._sources.pop(number, None)
         self._garbled.pop(number, None)
+        self._untimed.closed(number)
         self._joining = {(source, stream) for source, stream in self._joining if source != number}
 
     def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"", source: int = 0) -> None:
@@ -161,16 +159,9 @@ class Recorder:
     def _ticker(self, row: Ticker) -> None:
         """Where a venue tells no time, a state that another connection brings too has that of its first receipt."""
         if row.ts == row.recv_ts:
-            states, state = self._states, msgspec.structs.replace(row, ts=0, recv_ts=0)
-            first, brought = states.get(state, (0, set()))
-            if row.ts - first > SAME_STATE_US or self._source in brought:
-                states.pop(state, None)
-                states[state] = first, brought = row.ts, set()
-                if len(states) > MOST_STATES:
-                    del states[next(iter(states))]
-            elif first != row.ts:
+            first = self._untimed.time_of(row, self._source)
+            if first != row.ts:
                 row = msgspec.structs.replace(row, ts=first)
-            brought.add(self._source)
         self._row(row)
 
     def _row(self, row: MarketRow) -> None:

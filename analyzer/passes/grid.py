@@ -60,9 +60,9 @@ def quotes(table: pa.Table, window: Window) -> Grid:
     for name, rows in by_instrument(table, ("ts", "bid", "ask")):
         names.append(name)
         at = rows["ts"].astype("datetime64[s]").astype(np.int64) - start
-        newest = np.full(count, -1)
-        newest[at] = np.arange(len(at))
-        newest = np.maximum.accumulate(newest)
+        told = np.full(count, -1)
+        told[at] = np.arange(len(at))
+        newest = np.maximum.accumulate(told)
         known = newest >= 0
         known[known] &= np.flatnonzero(known) - at[newest[known]] <= FILL_S
         for side, series in columns.items():

@@ -144,7 +144,7 @@ def compare_multiset(key: Key, sent: Events, stored: Events, gaps: Gaps) -> Outc
     contents, first, sent_rows = np.unique(sent.full, return_index=True, return_counts=True)
     held, held_rows = np.unique(stored.full, return_counts=True)
     out.unexpected = int(held_rows[~np.isin(held, contents)].sum())
-    stored_rows = np.zeros(len(contents), dtype=np.int64)
+    stored_rows: npt.NDArray[np.int64] = np.zeros(len(contents), dtype=np.int64)
     if len(held):
         at = np.minimum(np.searchsorted(held, contents), len(held) - 1)
         stored_rows = np.where(held[at] == contents, held_rows[at], 0)

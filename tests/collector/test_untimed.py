@@ -1,0 +1,73 @@
+"""States without a time that two connections bring: each is one row, and each row a state that was sent."""
+
+from __future__ import annotations
+
+import random
+
+from collector.rows import Ticker
+from collector.untimed import MOST_TOLD, SAME_STATE_US, UntimedStates
+
+NOW = 1_790_000_000_000_000
+
+
+def state(mark: float, recv_us: int, symbol: str = "BTC") -> Ticker:
+    return Ticker(recv_us, recv_us, "hyperliquid", "linear", symbol, mark=mark)
+
+
+def test_a_state_that_returns_is_told_apart_from_one_that_is_late() -> None:
+    """Marks 1, 2, 1: the connection that is behind brings the first 1 after the other has brought the second."""
+    states = UntimedStates()
+    assert [states.time_of(state(mark, NOW + at), 1) - NOW for at, mark in ((0, 1), (10, 2), (20, 1))] == [
+        0,
+        10,
+        20,
+    ]
+    assert [states.time_of(state(mark, NOW + at), 2) - NOW for at, mark in ((25, 1), (26, 3))] == [20, 26]
+    # Connection 2 began with the newest. Connection 1 brings 3 too, both go on with 2.
+    assert states.time_of(state(3, NOW + 30), 1) - NOW == 26
+    assert states.time_of(state(2, NOW + 40), 2) - NOW == 40
+    assert states.time_of(state(2, NOW + 41), 1) - NOW == 40
+
+
+def test_any_interleaving_of_two_connections_gives_one_row_a_state() -> None:
+    chance = random.Random(7)
+    for _ in range(50):
+        sent = [float(chance.randint(1, 3)) for _ in range(200)]
+        states, told, done, now = UntimedStates(), [], {1: 0, 2: 0}, NOW
+        for source in done:  # both have begun
+            states.time_of(state(0.5, now), source)
+        while min(done.values()) < len(sent):
+            ahead = max(done, key=lambda one: done[one])
+            source = chance.choice((1, 2))
+            if done[source] - min(done.values()) > 20 or done[source] == len(sent):
+                source = 3 - ahead
+            now += 1000
+            told.append((states.time_of(state(sent[done[source]], now), source), sent[done[source]]))
+            done[source] += 1
+        assert [mark for _, mark in sorted(set(told))] == sent
+
+
+def test_one_connection_keeps_every_state_also_equal_ones_and_those_of_other_symbols() -> None:
+    states = UntimedStates()
+    times = [
+        states.time_of(state(1.0, NOW + at, symbol), 1) for at in range(300) for symbol in ("BTC", "ETH")
+    ]
+    assert times == [NOW + at for at in range(300) for _ in range(2)]
+
+
+def test_what_is_old_or_far_behind_is_a_state_of_its_own() -> None:
+    states = UntimedStates()
+    states.time_of(state(1.0, NOW), 1)
+    late = NOW + SAME_STATE_US + 1
+    assert states.time_of(state(1.0, late), 2) == late
+    for at in range(1, 2 * MOST_TOLD):
+        states.time_of(state(float(at), late + at), 1)
+    assert states.time_of(state(1.0, late + 5000), 2) == late + 5000
+
+
+def test_a_connection_that_begins_anew_brings_the_newest_once_more() -> None:
+    states = UntimedStates()
+    for at in range(3):
+        states.time_of(state(float(at), NOW + at), 1)
+    states.closed(1)
+    assert states.time_of(state(2.0, NOW + 9), 3) == NOW + 2
