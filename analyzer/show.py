@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from analyzer.passes import ANALYSES
+from analyzer.passes.base import Value
 from analyzer.run import Outcome
 from analyzer.windows import Window
 
@@ -48,6 +49,7 @@ def as_json(outcomes: Sequence[Outcome], window: Window) -> str:
                         "metric": signal.value.metric,
                         "value": signal.value.value,
                         "coverage": signal.coverage,
+                        **evidence(signal.value),
                     }
                     for signal in outcome.signals
                 ],
@@ -56,6 +58,11 @@ def as_json(outcomes: Sequence[Outcome], window: Window) -> str:
         ],
     }
     return msgspec.json.format(msgspec.json.encode(document)).decode()
+
+
+def evidence(value: Value) -> dict[str, msgspec.Raw]:
+    """What a number rests on, where it says."""
+    return {"detail": msgspec.Raw(value.detail.encode())} if value.detail else {}
 
 
 def print_tables(outcomes: Sequence[Outcome], window: Window) -> None:

@@ -23,7 +23,7 @@ COLUMNS = ("bid", "bid_size", "ask", "ask_size", "top_bid", "top_ask", "near_bid
 def compute(tables: Tables, window: Window) -> list[Value]:
     """`seconds`: one row an instrument and second: best prices and sizes, Σ size of the top levels and of those near mid.
 
-    Microprice: Stoikov (2018), The micro-price, first order: the mid weighted by the opposite sizes."""
+    Microprice here: the mid weighted by the opposite sizes (weighted mid). Stoikov's is in quotes.py."""
     values = []
     for name, all_seconds in by_instrument(tables["seconds"], COLUMNS):
         values.append(Value(*name, "crossed", float(np.sum(all_seconds["bid"] >= all_seconds["ask"]))))
