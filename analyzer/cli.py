@@ -3,53 +3,24 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
-from datetime import UTC, datetime
-from functools import wraps
-from typing import ParamSpec
 
 import click
 
 from analyzer import __version__
-from analyzer.config import Config, ConfigError, UnreachableError, duration, endpoint, load
-from analyzer.windows import Window, ending, parse_time
-
-P = ParamSpec("P")
-FAILED, BAD_USAGE = 1, 2
-
-config_option = click.option(
-    "--config", "file", type=click.Path(dir_okay=False), help="TOML file [default: evenkeel.toml]"
+from analyzer.config import duration, endpoint, load
+from analyzer.options import (
+    FAILED,
+    analyses_option,
+    as_of_option,
+    config_option,
+    exchange_option,
+    format_option,
+    reports_errors,
+    split,
+    symbols_option,
+    window_of,
+    window_option,
 )
-window_option = click.option("--window", help='length, for example "15m" [default: analyzer.window]')
-symbols_option = click.option("--symbols", default="", help="only these, with commas between")
-exchange_option = click.option("--exchange", default="", help="only this one")
-analyses_option = click.option("--analyses", default="", help="only these, with commas between")
-format_option = click.option(
-    "--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True
-)
-
-
-def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
-    """A mistake of configuration or usage is one line and exit code 2, a database that is not there exit code 1."""
-
-    @wraps(command)
-    def reporting(*args: P.args, **kwargs: P.kwargs) -> None:
-        from analyzer.signals import WriteError
-
-        try:
-            command(*args, **kwargs)
-        except (ConfigError, ValueError) as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(BAD_USAGE)
-        except (UnreachableError, WriteError) as error:
-            click.echo(f"error: {error}", err=True)
-            sys.exit(FAILED)
-
-    return reporting
-
-
-def split(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
 
 
 def chosen(text: str) -> list[str]:
@@ -72,7 +43,7 @@ def main() -> None:
 @main.command("run-once")
 @config_option
 @window_option
-@click.option("--as-of", help="end of the window, ISO 8601 UTC [default: now, less analyzer.settle]")
+@as_of_option
 @symbols_option
 @exchange_option
 @analyses_option
@@ -90,7 +61,7 @@ def run_once(
     """One pass over every analysis. Exit 1 when one failed; an empty window is no failure."""
     config = load(file)
     names = chosen(analyses)
-    span = _window(config, window, as_of)
+    span = window_of(config, window, as_of)
     from analyzer import show
     from analyzer.run import run_pass
 
@@ -104,14 +75,6 @@ def run_once(
             click.echo(f"error: {outcome.run.error}", err=True)
     if show.status_of(outcomes) == "failed":
         sys.exit(FAILED)
-
-
-def _window(config: Config, length: str | None, as_of: str | None) -> Window:
-    try:
-        end = parse_time(as_of) if as_of else datetime.now(UTC) - duration(config.analyzer.settle)
-    except ValueError as error:
-        raise ValueError(f'--as-of: {error}; write for example "2026-11-23T12:00:00Z"') from error
-    return ending(end, duration(length or config.analyzer.window))
 
 
 @main.command()
