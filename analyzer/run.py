@@ -7,16 +7,20 @@ import resource
 import secrets
 import time
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from analyzer.config import Endpoint
 from analyzer.passes import ANALYSES
-from analyzer.passes.base import Analysis, Value
+from analyzer.passes.base import SIGNALS, Analysis, Value
 from analyzer.passes.groups import Instrument
 from analyzer.signals import Run, Signal, write
 from analyzer.source import Source, SourceError, render
 from analyzer.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -35,10 +39,14 @@ def run_pass(
     source = Source(endpoint)
     run_id = secrets.token_hex(8)
     outcomes: list[Outcome] = []
+    done: dict[str, Outcome] = {}
     coverage: dict[Instrument, dict[str, float]] = {}
+    wanted = {"coverage", *names, *(need for name in names for need in ANALYSES[name].needs)}
     for analysis in ANALYSES.values():
-        if analysis.name in names or analysis.name == "coverage":
-            outcome = _run_one(analysis, source, window, symbols, exchange, run_id, coverage)
+        if analysis.name in wanted:
+            found = [done[need] for need in analysis.needs]
+            outcome = _run_one(analysis, source, window, symbols, exchange, run_id, coverage, found)
+            done[analysis.name] = outcome
             if analysis.name == "coverage":
                 for signal in outcome.signals:
                     name = (signal.value.exchange, signal.value.market, signal.value.symbol)
@@ -58,6 +66,7 @@ def _run_one(
     exchange: str,
     run_id: str,
     coverage: dict[Instrument, dict[str, float]],
+    needed: Sequence[Outcome],
 ) -> Outcome:
     started_us, began, rows = time.time_ns() // 1000, time.monotonic(), source.rows_read
     values: Sequence[Value] = ()
@@ -67,6 +76,8 @@ def _run_one(
             name: source.fetch(render(template, window, symbols, exchange))
             for name, template in analysis.queries.items()
         }
+        if analysis.needs:
+            tables["signals"] = as_table(needed)
         values = [value for value in analysis.compute(tables, window) if math.isfinite(value.value)]
         status = "ok" if values else "empty"
     except SourceError as failure:
@@ -89,8 +100,27 @@ def _run_one(
 
 def _coverage(analysis: Analysis, value: Value, coverage: dict[Instrument, dict[str, float]]) -> float | None:
     """The least covered channel that the number rests on; None where nothing was declared."""
+    if analysis.needs:
+        return value.coverage
     known = coverage.get((value.exchange, value.market, value.symbol), {})
     if not analysis.channels:
         return None  # coverage itself
     shares = [known[f"coverage_{channel}"] for channel in analysis.channels if f"coverage_{channel}" in known]
     return min(shares) if len(shares) == len(analysis.channels) else None
+
+
+def as_table(outcomes: Sequence[Outcome]) -> pa.Table:
+    """The table `signals` for an analysis that needs these."""
+    import pyarrow as pa
+
+    rows = [
+        (v.exchange, v.market, v.symbol, outcome.run.analysis, v.metric, v.value, signal.coverage)
+        for outcome in outcomes
+        for signal in outcome.signals
+        for v in (signal.value,)
+    ]
+    columns = zip(*rows, strict=True) if rows else ((),) * len(SIGNALS)
+    kinds = (*(pa.string(),) * 5, pa.float64(), pa.float64())
+    return pa.table(
+        {name: pa.array(column, kind) for name, column, kind in zip(SIGNALS, columns, kinds, strict=True)}
+    )

@@ -20,6 +20,10 @@ TRADED = "price > 0 AND price < 1e300 AND qty > 0 AND qty < 1e300"
 are no trades: QuestDB's sums pass over NULL, and a size without its price would bias a vwap."""
 
 
+SIGNALS = ("exchange", "market", "symbol", "analysis", "metric", "value", "coverage")
+"""Columns of the table `signals` that an analysis with `needs` gets: a row a number, its coverage null where unknown."""
+
+
 class Metric(msgspec.Struct, frozen=True):
     """One number that an analysis yields."""
 
@@ -39,6 +43,8 @@ class Value(msgspec.Struct, frozen=True):
     value: float
     detail: str = ""
     """JSON, or empty."""
+    coverage: float | None = None
+    """Only of an analysis with `needs`, which knows what its number rests on; None where that isn't known."""
 
 
 class Analysis(msgspec.Struct, frozen=True):
@@ -54,3 +60,6 @@ class Analysis(msgspec.Struct, frozen=True):
     quoted timestamps. VARCHAR columns are cast to `::string`: QuestDB's Parquet export loses them otherwise."""
     compute: Callable[[Tables, Window], Sequence[Value]]
     """Pure. An empty result says that the window holds nothing to speak of."""
+    needs: Sequence[str] = ()
+    """Analyses of the same pass, run before this one, whose numbers `compute` finds in the table `signals` (see
+    SIGNALS)."""
