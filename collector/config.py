@@ -190,6 +190,8 @@ class RetentionConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, k
     gaps: Duration = Duration(0)
     feed_events: Duration = Duration(0)
     collector_stats: Duration = Duration(0)
+    stream_stats: Duration = Duration(0)
+    process_events: Duration = Duration(0)
     signals: Duration = Duration(0)
     analysis_runs: Duration = Duration(0)
     alerts: Duration = Duration(0)

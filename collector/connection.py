@@ -66,7 +66,10 @@ class Connection:
 
     async def open(self, paused: bool) -> None:
         """Raises OSError, TimeoutError or a websockets exception."""
-        self._recorder.opened(self.number, Source(self._enqueue, self._fetch, self.decoder.last_ts))
+        decoder = self.decoder
+        self._recorder.opened(
+            self.number, Source(self._enqueue, self._fetch, decoder.last_ts, decoder.received)
+        )
         if (capture := self._venue.capture) is not None:
             self._captured = capture.connection(self._venue.feed.market, self.url)
             self._hear = self._capture
@@ -121,6 +124,7 @@ class Connection:
             if self._paused:
                 self.last_message = now  # silence of our own making
             elif now - self.last_message > self._venue.feed.silence:
+                self._recorder.tally.silent({channel for channel, _ in self.streams})
                 return f"silent for {self._venue.feed.silence:g} s"
             elif stalled := self.decoder.stalled(recv_us):
                 return stalled

@@ -16,7 +16,9 @@ from collector.rows import (
     Gap,
     Liquidation,
     ListedInstrument,
+    ProcessEvent,
     Row,
+    StreamStats,
     Ticker,
     Trade,
 )
@@ -48,6 +50,8 @@ class RowEncoder:
             ListedInstrument: self._instrument,
             Alert: self._alert,
             CollectorStats: self._stats,
+            StreamStats: self._stream_stats,
+            ProcessEvent: self._process_event,
         }
 
     def add(self, row: Row) -> int:
@@ -208,4 +212,24 @@ class RowEncoder:
         }
         self._buffer.row(
             "collector_stats", symbols={"process": row.process}, columns=columns, at=TimestampMicros(row.ts)
+        )
+
+    def _stream_stats(self, row: StreamStats) -> None:
+        symbols = ("process", "exchange", "market", "channel")
+        columns = ("messages", "rows", "bytes", "bad", "reconnects", "silences")
+        self._buffer.row(
+            "stream_stats",
+            symbols={name: getattr(row, name) or None for name in symbols},
+            columns={name: getattr(row, name) for name in columns},
+            at=TimestampMicros(row.ts),
+        )
+
+    def _process_event(self, row: ProcessEvent) -> None:
+        symbols = ("program", "process", "event", "cause")
+        columns = ("pid", "version", "uptime_s", "detail")
+        self._buffer.row(
+            "process_events",
+            symbols={name: getattr(row, name) or None for name in symbols},
+            columns={name: getattr(row, name) for name in columns},
+            at=TimestampMicros(row.ts),
         )

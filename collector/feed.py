@@ -71,6 +71,7 @@ class Feed:
                 log.warning("disconnected", feed=self.name, cause=reason)
             await asyncio.sleep(next(delays))
             self._metrics.reconnects += 1
+            self.recorder.tally.reconnected(self.streams)
 
     async def _open(self) -> Connection | None:
         """A connection that is being served, or None: the reason is told."""

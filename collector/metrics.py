@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from collector import bounds
+from collector.tally import Count, Tally
 
 
 @dataclass(slots=True)
@@ -18,8 +19,8 @@ class Metrics:
 
     messages: int = 0
     bad_messages: int = 0
-    rows: defaultdict[str, int] = field(default_factory=lambda: defaultdict(int))
-    """By table, written to the journal."""
+    tallies: list[Tally] = field(default_factory=list)
+    """One a feed of the configuration."""
     shed: dict[str, int] = field(default_factory=dict)
     """By table, given up because the journal's quota was near; each interval is a row in `gaps`."""
     gaps: int = 0
@@ -37,6 +38,25 @@ class Metrics:
     """Name → (help, reader)."""
     fills: dict[str, Callable[[], float]] = field(default_factory=dict)
     """Name of a bound → how full its buffer is (bytes)."""
+
+    @property
+    def rows(self) -> dict[str, int]:
+        """By table, written to the journal."""
+        total: defaultdict[str, int] = defaultdict(int)
+        for tally in self.tallies:
+            for table, count in list(tally.rows.items()):
+                total[table] += count
+        return dict(total)
+
+    def streams(self) -> dict[tuple[str, str, str], Count]:
+        """By (exchange, market, channel); channel "" has what is of none that can be told."""
+        total: defaultdict[tuple[str, str, str], Count] = defaultdict(Count)
+        for tally in self.tallies:
+            for channel, count in tally.counts():
+                sums = total[tally.exchange, tally.market, channel]
+                for name in Count.__struct_fields__:
+                    setattr(sums, name, getattr(sums, name) + getattr(count, name))
+        return dict(total)
 
 
 class MetricsCollector(Collector):
@@ -67,6 +87,21 @@ class MetricsCollector(Collector):
             family = CounterMetricFamily(f"evenkeel_{name}", text, labels=["table"])
             for table, value in list(by_table.items()):
                 family.add_metric([table], value)
+            yield family
+        streams = self._metrics.streams()
+        for name, text in (
+            ("messages", "Messages received"),
+            ("bytes", "Bytes of messages received"),
+            ("rows", "Rows written to the journal"),
+            ("bad", "Messages, or parts of them, that could not be read or stored"),
+            ("reconnects", "Connections lost and opened again"),
+            ("silences", "Silences after which the venue was asked anew"),
+        ):
+            family = CounterMetricFamily(
+                f"evenkeel_stream_{name}", text, labels=["exchange", "market", "channel"]
+            )
+            for stream, sums in streams.items():
+                family.add_metric(stream, getattr(sums, name))
             yield family
         limit = GaugeMetricFamily("evenkeel_buffer_limit_bytes", "Bound of a buffer", labels=["buffer"])
         fill = GaugeMetricFamily("evenkeel_buffer_bytes", "Fill of a buffer", labels=["buffer"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -18,6 +18,7 @@ from collector.exchanges.base import (
     Fetch,
     Item,
     Notice,
+    Received,
     Rejected,
     Resynced,
     Send,
@@ -28,6 +29,7 @@ from collector.gaps import GapTracker
 from collector.journal import Journal
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, FeedEvent, Gap, Liquidation, Row, Ticker, Trade
+from collector.tally import Tally
 from collector.untimed import UntimedStates
 
 log = structlog.get_logger()
@@ -59,6 +61,8 @@ class Source(NamedTuple):
     """Takes a request for the venue's REST."""
     last_ts: Callable[[Stream], int]
     """Event time (µs) of a stream's newest message; 0 before any."""
+    received: Callable[[], Iterable[Received]] = tuple
+    """What it has brought so far."""
 
 
 MarketRow = Trade | BookSnapshot | Liquidation | Ticker
@@ -71,7 +75,9 @@ class Recorder:
         self.feed = feed
         self.gaps = GapTracker(feed.exchange, feed.market, self._gap)
         self._journal, self._dead, self._metrics = journal, dead, metrics
-        self._rows = metrics.rows
+        self.tally = Tally(feed.exchange, feed.market, feed.channels)
+        metrics.tallies.append(self.tally)
+        self._rows = self.tally.rows
         self._recv_us = self._horizon = self._source = 0
         self._garbled: dict[int, tuple[int, set[Stream]]] = {}
         """Connections that brought a message of which no stream could be named: when (µs), and what they carried."""
@@ -101,9 +107,11 @@ class Recorder:
     def opened(self, number: int, source: Source) -> None:
         """A connection begins."""
         self._sources[number] = source
+        self.tally.opened(number, source.received)
 
     def closed(self, number: int) -> None:
         self._sources.pop(number, None)
+        self.tally.closed(number)
         self._garbled.pop(number, None)
         self._untimed.closed(number)
         self._joining = {(source, stream) for source, stream in self._joining if source != number}
@@ -188,6 +196,7 @@ class Recorder:
         """A row that line protocol or the tables can't take: keep its message, declare the moment."""
         recv_us = self._recv_us
         self._metrics.bad_messages += 1
+        self.tally.bad(table)
         self._dead.add(
             "messages", f"{self.feed.exchange}/{self.feed.market}", f"{table}: {reason}", self._raw
         )
@@ -251,9 +260,12 @@ class Recorder:
 
     def _notice(self, item: Notice) -> None:
         self.event(item.event, self._recv_us, item.channel, item.symbol, item.detail)
+        if item.event == "silent":
+            self.tally.silent([item.channel])
 
     def _bad(self, item: Bad) -> None:
         self._metrics.bad_messages += 1
+        self.tally.bad(item.channel)
         self._dead.add("messages", f"{self.feed.exchange}/{self.feed.market}", item.reason, self._raw)
         if item.unnamed:
             self._garble("unreadable_message")

@@ -179,8 +179,85 @@ class CollectorStats(msgspec.Struct, frozen=True, gc=False):
     loop_lag_ms: float
     """worst delay of the event loop in the last 10 s"""
     dead_letters: int
+    pss: int | None = None
+    """bytes; RSS with shared pages divided by those who share them"""
+    memory_limit: int = 0
+    """bytes that the control group allows; 0: no limit"""
+    gc_gen0: int = 0
+    gc_gen1: int = 0
+    gc_gen2: int = 0
+    """Collections of Python's garbage collector."""
+    decode_p50_us: float | None = None
+    decode_p99_us: float | None = None
+    decode_max_us: float | None = None
+    """µs from a message's bytes to its items, of the messages timed since the row before"""
+    handle_p50_us: float | None = None
+    handle_p99_us: float | None = None
+    handle_max_us: float | None = None
+    """µs from its items into the journal's batch"""
+    silences: int = 0
+    journal_age_ms: float = 0.0
+    """since the receipt of the oldest row that QuestDB has not acknowledged; 0: none waits"""
+    wal_lag: int | None = None
+    """transactions that QuestDB has accepted and not yet applied, of the worst table"""
+    wal_suspended: int | None = None
+    """tables"""
+    journal_disk_free: int | None = None
+    """bytes"""
+    server_disk_free: int | None = None
+    """bytes, where the server's disk is this machine's"""
+
+
+class StreamStats(msgspec.Struct, frozen=True, gc=False):
+    """What came for one channel of one market, every 10 s. Counters run from the start of the process."""
+
+    ts: int
+    process: str
+    """host:pid"""
+    exchange: str
+    market: str
+    channel: str
+    """"" has what is of no channel that can be told."""
+    messages: int
+    rows: int
+    bytes: int
+    """of the messages"""
+    bad: int
+    """messages, or parts of them, that could not be read or stored"""
+    reconnects: int
+    silences: int
+
+
+class ProcessEvent(msgspec.Struct, frozen=True, gc=False):
+    """A start or an end of a process."""
+
+    ts: int
+    """Of an end that only the next start can tell: the last sign of life."""
+    program: str
+    process: str
+    """host:pid"""
+    event: str
+    """started, stopped, crashed"""
+    cause: str
+    """stopped: SIGTERM, SIGINT, duration, error. crashed: killed, oom, watchdog, error, reboot. started, what came before:
+    first, stopped, crashed."""
+    pid: int
+    version: str
+    uptime_s: float | None
+    """seconds from the start to the end"""
+    detail: str = ""
 
 
 Row = (
-    Trade | BookSnapshot | Liquidation | Ticker | FeedEvent | Gap | ListedInstrument | Alert | CollectorStats
+    Trade
+    | BookSnapshot
+    | Liquidation
+    | Ticker
+    | FeedEvent
+    | Gap
+    | ListedInstrument
+    | Alert
+    | CollectorStats
+    | StreamStats
+    | ProcessEvent
 )

@@ -193,7 +193,7 @@ class App:
             "reasons": reasons,
             "uptime_s": round(time.monotonic() - self._started, 1),
             "messages": self.metrics.messages,
-            "rows": dict(self.metrics.rows),
+            "rows": self.metrics.rows,
             "journal_pending_bytes": self._store.pending_bytes(),
         }
 
@@ -243,7 +243,7 @@ class App:
         log.info(
             "stopped",
             messages=self.metrics.messages,
-            rows=dict(self.metrics.rows),
+            rows=self.metrics.rows,
             journal="complete" if written else "NOT all rows were written: the disk did not take them",
             questdb="has every row"
             if shipped

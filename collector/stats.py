@@ -8,11 +8,12 @@ import socket
 import time
 from pathlib import Path
 
+import msgspec
 import psutil
 
 from collector.journal import Journal
 from collector.metrics import Metrics
-from collector.rows import CollectorStats
+from collector.rows import CollectorStats, StreamStats
 from collector.store import JournalStore
 
 INTERVAL = 10.0
@@ -76,6 +77,8 @@ class Sampler:
             )
         self._loop_lag = 0.0
         self._journal.add(row, now)
+        for stream, count in metrics.streams().items():
+            self._journal.add(StreamStats(now, self._name, *stream, **msgspec.structs.asdict(count)), now)
 
 
 def _swap_bytes() -> int:

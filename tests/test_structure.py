@@ -15,7 +15,7 @@ from analyzer.cli import main as analyzer_main
 from collector.cli import main as collector_main
 from collector.exchanges import EXCHANGES
 from collector.recorder import TABLE_OF
-from collector.rows import Alert, CollectorStats, ListedInstrument
+from collector.rows import Alert, CollectorStats, ListedInstrument, ProcessEvent, StreamStats
 
 ROOT = Path(__file__).parents[1]
 HEAVY = {"pyarrow", "pandas", "duckdb", "polars"}
@@ -74,7 +74,14 @@ def test_every_row_has_the_columns_of_its_table() -> None:
     for name, column in re.findall(r"ALTER TABLE (\w+) ADD COLUMN IF NOT EXISTS (\w+)", text):
         tables[name].add(column)
     for row, table in (
-        TABLE_OF | {CollectorStats: "collector_stats", Alert: "alerts", ListedInstrument: "instruments"}
+        TABLE_OF
+        | {
+            CollectorStats: "collector_stats",
+            StreamStats: "stream_stats",
+            ProcessEvent: "process_events",
+            Alert: "alerts",
+            ListedInstrument: "instruments",
+        }
     ).items():
         fields = set(row.__struct_fields__)  # type: ignore[attr-defined]
         assert fields | ({"ts"} if table == "gaps" else set()) == tables[table], table

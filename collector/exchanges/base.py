@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -32,6 +32,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
 
 Stream = tuple[str, str]
 """(channel, symbol): the unit of subscription, of silence and of gaps."""
+Received = tuple[str, int, int]
+"""(channel, messages, bytes) that came for it."""
 
 
 class Instrument(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +132,8 @@ class Bad(msgspec.Struct, frozen=True, gc=False):
     reason: str
     unnamed: bool = False
     """It may have been data, of a stream that can't be told."""
+    channel: str = ""
+    """Whose message it is, where that can be told."""
 
 
 Item = Row | Send | Fetch | Subscribed | Rejected | Broken | Resynced | Notice | Bad
@@ -167,6 +171,9 @@ class Decoder(Protocol):
 
     def last_ts(self, stream: Stream) -> int:
         """Event time (µs) of the newest message of the stream; 0 before any."""
+
+    def received(self) -> Iterable[Received]:
+        """What has come so far; a channel may be there several times."""
 
     def stalled(self, recv_us: int) -> str:
         """Why the connection can't become whole by itself (an ack or a snapshot is overdue), else ""."""

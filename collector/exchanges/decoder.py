@@ -13,6 +13,7 @@ from collector.exchanges.base import (
     Broken,
     Item,
     Notice,
+    Received,
     Rejected,
     Send,
     Stream,
@@ -82,6 +83,8 @@ class StreamDecoder:
         return out
 
     def read(self, topic: Topic, raw: bytes, recv_us: int, out: list[Item]) -> None:
+        topic.messages += 1
+        topic.bytes += len(raw)
         try:
             push_us = topic.read(raw, recv_us, out)
         except UNREADABLE as error:
@@ -212,6 +215,9 @@ class StreamDecoder:
 
     def last_ts(self, stream: Stream) -> int:
         return self._by_stream[stream].known_until()
+
+    def received(self) -> Iterable[Received]:
+        return [(topic.channel, topic.messages, topic.bytes) for topic in self.topics]
 
     def stalled(self, recv_us: int) -> str:
         self._started = self._started or recv_us

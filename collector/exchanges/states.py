@@ -152,7 +152,7 @@ class BookTopic(Topic):
         out.append(Broken(self.channel, self.symbol, self.last_ts or recv_us, cause, missing))
 
     def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
-        out.append(Bad(f"{self.name}: {reason}"))
+        out.append(Bad(f"{self.name}: {reason}", channel=self.channel))
         if self.valid:
             self.invalidate("malformed_message", None, recv_us, out)
 
@@ -258,7 +258,8 @@ class JoinedBook(BookTopic):
         try:
             self._snapshot = self.snapshot(body)
         except UNREADABLE as error:
-            out.append(Bad(f"{self.name}: snapshot: {error}" if body else f"{self.name}: snapshot refused"))
+            reason = f"snapshot: {error}" if body else "snapshot refused"
+            out.append(Bad(f"{self.name}: {reason}", channel=self.channel))
             self._ask_at = recv_us + ASK_AGAIN_US
             return
         self._join(recv_us, out)

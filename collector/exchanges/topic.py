@@ -59,6 +59,8 @@ class Topic:
         self.streams: tuple[Stream, ...] = ((channel, symbol),)
         """What it records; several where one subscription carries several channels or symbols."""
         self.where = (feed.exchange, feed.market, symbol)
+        self.messages = self.bytes = 0
+        """Received for it, readable or not."""
         self.last_ts = 0
         """Event time (µs) of the newest row."""
         self.last_recv = 0
@@ -80,7 +82,7 @@ class Topic:
 
     def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:
         """A message of this topic could not be read: what it held is lost, and said to be."""
-        out.append(Bad(f"{self.name}: {reason}"))
+        out.append(Bad(f"{self.name}: {reason}", channel=self.channel))
         if not self.broken:
             self.broken = True
             for channel, symbol in self.streams:
