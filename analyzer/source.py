@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import httpx
 import msgspec
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 SPOOL_BYTES = 32 << 20
 """A larger answer is spilled to a file."""
 TIMEOUT = 120.0
-EXPORT = {"fmt": "parquet", "compression_codec": "UNCOMPRESSED", "row_group_size": "5000"}
+GROUP_ROWS = 5000
+EXPORT = {"fmt": "parquet", "compression_codec": "UNCOMPRESSED", "row_group_size": str(GROUP_ROWS)}
 """Measured with 45,000 books: without compression less work at both ends; small groups are sent while the rest is read,
 and take a third less memory here."""
 BUSY_SECONDS = 30.0
@@ -50,39 +52,75 @@ class Source:
         """The query's result. Raises SourceError.
 
         VARCHAR columns must be cast to `::string` in the query: the export loses them otherwise (9.3.4)."""
+        import pyarrow.parquet as pq
+
+        with self._spilled(sql) as file, self._readable(sql):
+            table = pq.read_table(file, use_threads=False)  # threads can abort at the interpreter's exit
+        self.rows_read += table.num_rows
+        return table
+
+    def batches(self, sql: str) -> Iterator[pa.RecordBatch]:
+        """The same, one row group (`GROUP_ROWS` rows at most) in memory at a time. One empty batch tells the columns of an
+        empty result. Raises SourceError."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        with self._spilled(sql) as file:
+            with self._readable(sql):
+                reader = pq.ParquetFile(file)
+            if not reader.metadata.num_rows:
+                yield pa.RecordBatch.from_pylist([], schema=reader.schema_arrow)
+            for group in range(reader.num_row_groups):
+                with self._readable(sql):
+                    found = reader.read_row_group(group, use_threads=False).combine_chunks().to_batches()
+                for batch in found:
+                    self.rows_read += batch.num_rows
+                    yield batch
+
+    @contextmanager
+    def _spilled(self, sql: str) -> Iterator[IO[bytes]]:
+        """The answer as a file that goes with its use: in memory up to SPOOL_BYTES, else on disk."""
+        with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
+            self._download(sql, file)
+            file.seek(0)
+            yield file
+
+    def _download(self, sql: str, file: IO[bytes]) -> None:
         give_up = time.monotonic() + BUSY_SECONDS
         while True:
-            with tempfile.SpooledTemporaryFile(SPOOL_BYTES) as file:
-                try:
-                    with self._client.stream("GET", "/exp", params={**EXPORT, "query": sql}) as response:
-                        if response.status_code in (429, 503) and time.monotonic() < give_up:
-                            time.sleep(0.1)
-                            continue
-                        if response.status_code != 200:
-                            response.read()
-                            raise self._refused(sql, response)
-                        for chunk in response.iter_raw():
-                            file.write(chunk)
-                except httpx.HTTPError as error:
-                    raise SourceError(
-                        f"read from QuestDB at {self._url}: {_short(sql)}: {type(error).__name__}: {error}; "
-                        "check that it runs ('collector db status') and questdb.url"
-                    ) from error
-                file.seek(0)
-                try:
-                    table = pq.read_table(
-                        file, use_threads=False
-                    )  # threads can abort at the interpreter's exit
-                except pa.ArrowInvalid as error:
-                    raise SourceError(
-                        f"read from QuestDB at {self._url}: {_short(sql)}: the answer is no Parquet ({error}); "
-                        "run it again, and look at the server's log"
-                    ) from error
-            self.rows_read += table.num_rows
-            return table
+            try:
+                with self._client.stream("GET", "/exp", params={**EXPORT, "query": sql}) as response:
+                    if response.status_code in (429, 503) and time.monotonic() < give_up:
+                        time.sleep(0.1)
+                        continue
+                    if response.status_code != 200:
+                        response.read()
+                        raise self._refused(sql, response)
+                    for chunk in response.iter_raw():
+                        file.write(chunk)
+                    return
+            except httpx.HTTPError as error:
+                raise SourceError(
+                    f"read from QuestDB at {self._url}: {_short(sql)}: {type(error).__name__}: {error}; "
+                    "check that it runs ('collector db status') and questdb.url"
+                ) from error
+            except OSError as error:
+                raise SourceError(
+                    f"keep an answer of QuestDB at {self._url}: {_short(sql)}: {error}; "
+                    "free space in the folder for temporary files, or name another one with TMPDIR"
+                ) from error
+
+    @contextmanager
+    def _readable(self, sql: str) -> Iterator[None]:
+        import pyarrow as pa
+
+        try:
+            yield
+        except (pa.ArrowInvalid, OSError) as error:
+            raise SourceError(
+                f"read from QuestDB at {self._url}: {_short(sql)}: the answer is no Parquet ({error}); "
+                "run it again, and look at the server's log"
+            ) from error
 
     def _refused(self, sql: str, response: httpx.Response) -> SourceError:
         try:
@@ -104,15 +142,15 @@ def render(template: str, window: Window, symbols: Sequence[str] = (), exchange:
     """Fill in the placeholders of an analysis' query (see passes.base)."""
     instruments = ""
     if symbols:
-        instruments += f" AND symbol IN ({', '.join(_quoted(symbol) for symbol in symbols)})"
+        instruments += f" AND symbol IN ({', '.join(quoted(symbol) for symbol in symbols)})"
     if exchange:
-        instruments += f" AND exchange = {_quoted(exchange)}"
+        instruments += f" AND exchange = {quoted(exchange)}"
     start, end = _timestamp(window.start), _timestamp(window.end)
     where = f"ts >= {start} AND ts < {end}{instruments}"
     return template.format(where=where, instruments=instruments, start=start, end=end)
 
 
-def _quoted(text: str) -> str:
+def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
