@@ -14,6 +14,7 @@ from analyzer.passes.leadlag import LEADLAG
 from analyzer.passes.liquidations import LIQUIDATIONS
 from analyzer.passes.quotes import QUOTES
 from analyzer.passes.structure import STRUCTURE
+from analyzer.passes.technical import TECHNICAL
 from analyzer.passes.venues import VENUES
 from analyzer.passes.walls import WALLS
 
@@ -30,6 +31,7 @@ ANALYSES: dict[str, Analysis] = {
         ABSORPTION,
         LIQUIDATIONS,
         STRUCTURE,
+        TECHNICAL,
         CROSS,
         LEADLAG,
         VENUES,
