@@ -6,9 +6,11 @@ from analyzer.passes.absorption import ABSORPTION
 from analyzer.passes.bars import BARS
 from analyzer.passes.base import Analysis
 from analyzer.passes.book import BOOK
+from analyzer.passes.cascades import CASCADES
 from analyzer.passes.coverage import COVERAGE
 from analyzer.passes.cross import CROSS
 from analyzer.passes.depth import DEPTH
+from analyzer.passes.derivatives import DERIVATIVES
 from analyzer.passes.flow import FLOW
 from analyzer.passes.leadlag import LEADLAG
 from analyzer.passes.liquidations import LIQUIDATIONS
@@ -30,6 +32,8 @@ ANALYSES: dict[str, Analysis] = {
         WALLS,
         ABSORPTION,
         LIQUIDATIONS,
+        CASCADES,
+        DERIVATIVES,
         STRUCTURE,
         TECHNICAL,
         CROSS,

@@ -29,6 +29,9 @@ def compute(tables: Tables, window: Window) -> list[Value]:
         numbers[f"liq_{CLOSED[side]}_qty"] = qty
         numbers[f"liq_{CLOSED[side]}_notional"] = notional
         numbers["liq_largest_notional"] = max(numbers["liq_largest_notional"], largest)
+    for numbers in found.values():
+        longs, shorts = numbers["liq_long_notional"], numbers["liq_short_notional"]
+        numbers["liq_imbalance"] = (longs - shorts) / (longs + shorts)
     return [
         Value(*name, metric, value) for name, numbers in found.items() for metric, value in numbers.items()
     ]
@@ -47,6 +50,7 @@ LIQUIDATIONS = Analysis(
             for side in ("long", "short")
         ),
         Metric("liq_largest_notional", "quote", "largest single price × qty"),
+        Metric("liq_imbalance", "share", "(longs − shorts) / (longs + shorts) of notional"),
     ),
     channels=("liquidations",),
     queries={

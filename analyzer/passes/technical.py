@@ -1,10 +1,10 @@
 """Indicators on bars of 1, 5, 30 and 240 minutes of the clock, by TA-Lib: RSI, AO, ADX, ATR, CCI, Williams %R.
 
-Bars are those of the materialized views, at most the last 250 that are complete at the window's end: the one that is still
-open then has no part in any number. The first bar that was ever recorded is left out, as recording may have begun in its
-midst. Periods without trades carry the last close (their open, high, low and close are equal). After more than three of them
-in a row, as an interrupted recording leaves, the bars begin anew; where more than a tenth of the periods is without, in a
-thin market, the length has no numbers.
+Bars are those of the materialized views, at most the last 250 that are complete at the window's end: the one that is
+still open then has no part in any number. The first bar that was ever recorded is left out, as recording may have begun
+in its midst. Periods without trades carry the last close (their open, high, low and close are equal). After more than
+three of them in a row, as an interrupted recording leaves, the bars begin anew; where more than a tenth of the periods is
+without, in a thin market, the length has no numbers.
 
 An indicator needs as many bars as its definition; those that Wilder smooths (RSI, ATR, ADX, ±DI) need three periods more,
 after which their first value weighs less than 5 %. With fewer it has no number.

@@ -184,6 +184,7 @@ def test_liquidations_by_hand() -> None:
         "liq_short_qty": 1.0,
         "liq_short_notional": 101.0,
         "liq_largest_notional": 400.0,
+        "liq_imbalance": (600 - 101) / (600 + 101),
     }
     assert numbers(values, "ETHUSDT")["liq_long_count"] == 0.0
 

@@ -162,6 +162,8 @@ def test_liquidations(database: Endpoint) -> None:
             wanted[symbol, f"liq_{closed}_count"] = len(orders)
             wanted[symbol, f"liq_{closed}_qty"] = sum(row.qty for row in orders)
             wanted[symbol, f"liq_{closed}_notional"] = sum(row.price * row.qty for row in orders)
+        longs, shorts = (wanted[symbol, f"liq_{closed}_notional"] for closed in ("long", "short"))
+        wanted[symbol, "liq_imbalance"] = (longs - shorts) / (longs + shorts)
         wanted[symbol, "liq_largest_notional"] = max(row.price * row.qty for row in own)
     assert found(database, "liquidations") == pytest.approx(wanted)
 

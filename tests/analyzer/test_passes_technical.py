@@ -26,7 +26,7 @@ Bar = dict[str, Any]
 
 
 def rsi(bars: Sequence[Bar]) -> float:
-    changes = [b["close"] - a["close"] for a, b in pairwise(bars)]
+    changes: list[float] = [b["close"] - a["close"] for a, b in pairwise(bars)]
     gain = sum(max(change, 0) for change in changes[:14]) / 14
     loss = sum(max(-change, 0) for change in changes[:14]) / 14
     for change in changes[14:]:
@@ -67,7 +67,7 @@ def directional(bars: Sequence[Bar]) -> dict[str, float]:
 
 
 def cci(bars: Sequence[Bar]) -> float:
-    typical = [(b["high"] + b["low"] + b["close"]) / 3 for b in bars[-20:]]
+    typical: list[float] = [(b["high"] + b["low"] + b["close"]) / 3 for b in bars[-20:]]
     mean = statistics.fmean(typical)
     return (typical[-1] - mean) / (0.015 * statistics.fmean([abs(price - mean) for price in typical]))
 
@@ -79,7 +79,7 @@ def awesome(bars: Sequence[Bar]) -> float:
 
 def williams(bars: Sequence[Bar]) -> float:
     high, low = max(b["high"] for b in bars[-14:]), min(b["low"] for b in bars[-14:])
-    return -100 * (high - bars[-1]["close"]) / (high - low)
+    return float(-100 * (high - bars[-1]["close"]) / (high - low))
 
 
 def expected(bars: Sequence[Bar], length: str) -> dict[str, float]:
