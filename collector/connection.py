@@ -16,6 +16,7 @@ from collector.exchanges.base import Fetch, Instrument, Stream
 from collector.metrics import Metrics
 from collector.recorder import Recorder, Source
 from collector.rest import RequestRefusedError
+from collector.stopwatch import Stopwatch
 from collector.transport import FeedConnection, open_connection
 from collector.venue import Venue
 
@@ -60,6 +61,8 @@ class Connection:
         """Requests to REST; a stream asks for one thing at a time."""
         self._captured: CapturedConnection | None = None
         self._hear = self._on_message
+        self._decode = self.decoder.decode
+        self._stopwatch = Stopwatch(self.decoder.decode, metrics.times)
         self._paused = False
         self._retired = ""
         self._over = False
@@ -106,11 +109,13 @@ class Connection:
         return reason
 
     async def _watch(self, reader: asyncio.Task[str]) -> str:
+        assert self._socket is not None
         ping_due = time.monotonic() + self._venue.exchange.ping_interval
         clock = time.time() - time.monotonic()
         while not reader.done():
             await asyncio.wait((reader,), timeout=TICK)
             recv_us, now = now_us(), time.monotonic()
+            self._socket.on_message = self._timed
             if self._retired:
                 return self._retired
             if abs(jump := recv_us / 1e6 - now - clock) > CLOCK_JUMP:
@@ -178,6 +183,13 @@ class Connection:
         except ConnectionClosed as error:
             return f"{type(error).__name__}: {error}"
 
+    def _timed(self, raw: bytes) -> None:
+        """For all messages of one read; those of the next are heard untimed."""
+        assert self._socket is not None
+        self._socket.on_message, self._decode = self._hear, self._stopwatch.decode
+        self._stopwatch.time(self._hear, raw)
+        self._decode = self.decoder.decode
+
     def _capture(self, raw: bytes) -> None:
         if self._captured is not None and not self._over:
             self._captured.received(raw)
@@ -191,7 +203,7 @@ class Connection:
         self.last_message = time.monotonic()
         decoder, recorder = self.decoder, self._recorder
         try:
-            items = decoder.decode(raw, recv_us)
+            items = self._decode(raw, recv_us)
         except Exception as error:  # a mistake of ours must not cost the socket
             log.exception(
                 "decoder failed, message put aside", url=self.url, remedy="report it with the dead letter"

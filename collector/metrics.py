@@ -10,6 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from collector import bounds
+from collector.stopwatch import Times
 from collector.tally import Count, Tally
 
 
@@ -32,10 +33,13 @@ class Metrics:
     post_failures: int = 0
     dead_letters: int = 0
     damaged_bytes: int = 0
+    wal: Callable[[], tuple[int, int] | None] = lambda: None
+    """Of QuestDB's write-ahead logs: lag of the worst table (transactions), number of suspended tables; None: not known."""
+    times: Times = field(default_factory=Times)
     shipped_recv_us: int = 0
     """Time of receipt of the newest row that QuestDB has acknowledged."""
-    gauges: dict[str, tuple[str, Callable[[], float]]] = field(default_factory=dict)
-    """Name → (help, reader)."""
+    gauges: dict[str, tuple[str, Callable[[], float | None]]] = field(default_factory=dict)
+    """Name → (help, reader); None: not known."""
     fills: dict[str, Callable[[], float]] = field(default_factory=dict)
     """Name of a bound → how full its buffer is (bytes)."""
 
@@ -110,4 +114,19 @@ class MetricsCollector(Collector):
             fill.add_metric([bound.name], self._metrics.fills.get(bound.name, lambda: 0.0)())
         yield from (limit, fill)
         for name, (text, read) in self._metrics.gauges.items():
-            yield GaugeMetricFamily(f"evenkeel_{name}", text, value=read())
+            if (reading := read()) is not None:
+                yield GaugeMetricFamily(f"evenkeel_{name}", text, value=reading)
+        yield from self._times()
+
+    def _times(self) -> Iterator[Metric]:
+        """Of the last 10 s."""
+        times = self._metrics.times
+        for name, text, spread in (
+            ("decode", "From a message's bytes to its items, of those timed", times.decode_spread),
+            ("handle", "From its items into the journal's batch", times.handle_spread),
+        ):
+            family = GaugeMetricFamily(f"evenkeel_{name}_seconds", text, labels=["quantile"])
+            if spread is not None:
+                for quantile, value in zip(("0.5", "0.99", "1"), spread, strict=True):
+                    family.add_metric([quantile], value / 1e6)
+            yield family

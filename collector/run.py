@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import gc
 import signal
 import sys
@@ -38,13 +39,14 @@ from collector.gate import Gates
 from collector.health import HealthServer
 from collector.instruments import Directory, check_feeds, rest_url
 from collector.journal import Journal
+from collector.life import Life
 from collector.metrics import Metrics
 from collector.repair import Repairer
 from collector.roster import Roster
 from collector.rows import Row
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink
-from collector.stats import Sampler
+from collector.stats import Sampler, process_name
 from collector.store import JournalStore
 from collector.venue import Venue
 
@@ -97,7 +99,10 @@ class App:
         ]
         self._endpoint: Endpoint | None = None
         """The database, once it is ready for rows."""
-        self._sampler = Sampler(self.journal, store, self.metrics)
+        self.life = Life(store, process_name())
+        self._sampler = Sampler(
+            self.journal, store, self.metrics, config.questdb.watched_disk, self.life.look
+        )
         self._shipper: Shipper | None = None
         self._stopping = threading.Event()
         self._clean = False
@@ -208,6 +213,8 @@ class App:
                 log.warning(
                     "state.json unreadable: the hole since the last run can't be declared", cause=str(error)
                 )
+        for row in self.life.begun(self._past):
+            self._add(row)
         if (damage := self._store.load("damage.json")) is not None:
             with contextlib.suppress(msgspec.DecodeError):
                 self._found_damage = msgspec.json.decode(damage, type=list[tuple[int, int]])
@@ -234,6 +241,7 @@ class App:
         for capture in self._captures.values():
             await asyncio.to_thread(capture.close)
         self._sampler.write()
+        self._add(self.life.ended())
         self._clean = True
         self._ended = True
         written = await asyncio.to_thread(self.journal.close, JOURNAL_TIMEOUT)
@@ -298,6 +306,7 @@ class App:
                 shipper = Shipper(
                     self._config.journal, self._store, sink, self._dead, self.metrics, self._on_damage
                 )
+                self.metrics.wal = functools.partial(getattr, sink, "wal")
                 shipper.start()
                 self._shipper, self._endpoint = shipper, endpoint
                 self._supervise(sink, shipper)
@@ -344,6 +353,9 @@ def record(config: Config, duration: float | None = None) -> None:
     server = HealthServer(config.http.listen, app.metrics, app.health) if config.http.listen else None
     try:
         _run_loop(app, endpoint, duration)
+    except BaseException as error:
+        app.life.died(error)
+        raise
     finally:
         if server is not None:
             server.close()
@@ -364,13 +376,15 @@ def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> No
         stop = asyncio.Event()
         loop = asyncio.get_running_loop()
 
-        def asked_to_stop() -> None:
+        def asked_to_stop(number: signal.Signals) -> None:
             if stop.is_set():
                 app.hurry()
+            else:
+                app.life.stop_cause = number.name
             stop.set()
 
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, asked_to_stop)
+            loop.add_signal_handler(number, asked_to_stop, number)
         await app.run(stop, endpoint, duration)
 
     _bound_heap()

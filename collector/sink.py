@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from shutil import disk_usage
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import httpx
 import msgspec
@@ -23,6 +23,15 @@ class UnavailableError(Exception):
 
 class RefusedError(Exception):
     """Never as it is: something in the batch can't be stored."""
+
+
+class Wal(NamedTuple):
+    """The server's write-ahead logs."""
+
+    lag: int
+    """Transactions accepted and not yet applied, of the worst table."""
+    suspended: int
+    """Tables that accept rows which stay invisible."""
 
 
 class Sink(Protocol):
@@ -49,6 +58,7 @@ class ServerError(msgspec.Struct):
     line: int | None = None
 
 
+WAL_TABLES = "SELECT name, suspended, sequencerTxn - writerTxn FROM wal_tables()"
 SCHEMA_FAULTS = (
     "table does not exist",
     "column does not exist",
@@ -74,6 +84,8 @@ class QuestDBSink:
         """`disk`: a folder on the server's disk, if that is this machine's. Less than `min_free` bytes on it is an ailment:
         a full disk can crash a server that has acknowledged until then."""
         self._disk, self._min_free = disk, min_free
+        self.wal: Wal | None = None
+        """What `ailment` saw; None: it could not look."""
         self._client = httpx.Client(
             base_url=url,
             auth=(user, password) if user else None,
@@ -102,6 +114,7 @@ class QuestDBSink:
         )
 
     def ailment(self) -> tuple[str, str]:
+        self.wal = None
         if self._disk is not None:
             try:
                 free = disk_usage(self._disk).free
@@ -115,13 +128,14 @@ class QuestDBSink:
                     f"the disk of {self._disk} has {free >> 20} MiB left (rows would be accepted and could be lost)",
                     "free space on it, or set questdb.min_free lower",
                 )
-        suspended = [str(row[0]) for row in self._query("SELECT name FROM wal_tables() WHERE suspended")]
+        tables = msgspec.convert(self._query(WAL_TABLES), list[tuple[str, bool, int | None]])
+        suspended = [name for name, held, _ in tables if held]
+        self.wal = Wal(max((lag or 0 for _, _, lag in tables), default=0), len(suspended))
         if not suspended:
             return "", ""
-        tables = ", ".join(suspended)
         remedy = "; ".join(f"ALTER TABLE {name} RESUME WAL" for name in suspended)
         return (
-            f"suspended: {tables} (rows are accepted and stay invisible)",
+            f"suspended: {', '.join(suspended)} (rows are accepted and stay invisible)",
             f"mend the cause (disk full?), then: {remedy}",
         )
 

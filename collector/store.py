@@ -222,6 +222,19 @@ class JournalStore:
                 if number >= self.cursor.segment
             )
 
+    def oldest_pending_us(self) -> int:
+        """Time of receipt (µs) of the oldest record that is not acknowledged; 0: there is none. Reads that record."""
+        cursor = self.cursor
+        end, following = self.readable(cursor.segment)
+        if cursor.offset >= end and following is not None:
+            cursor = Cursor(following, 0)
+            end, _ = self.readable(following)
+        with contextlib.suppress(OSError), self.path(cursor.segment).open("rb") as file:
+            for _, item in read_records(file, cursor.offset, end):
+                if isinstance(item, Record):
+                    return item.recv_us
+        return 0
+
     def trim(self, retain_seconds: float, retain_bytes: int) -> None:
         """Delete segments that were acknowledged more than `retain_seconds` ago, and the oldest beyond `retain_bytes`."""
         now = time.monotonic()
