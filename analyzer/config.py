@@ -111,7 +111,7 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
         )
     for section, kind in (("questdb", QuestDBConfig), ("analyzer", AnalyzerConfig)):
         for field in msgspec.structs.fields(kind):
-            text = _variable(f"EVENKEEL_{section}_{field.name}".upper(), environ)
+            text = from_environment(f"EVENKEEL_{section}_{field.name}".upper(), environ)
             if text is None:
                 continue
             table = data.setdefault(section, {})
@@ -127,7 +127,8 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
         raise ConfigError(f"{source}: key {'.'.join(key for key in keys if key)}: {problem}") from error
 
 
-def _variable(name: str, environ: Mapping[str, str]) -> str | None:
+def from_environment(name: str, environ: Mapping[str, str]) -> str | None:
+    """A variable, or the content of the file that the one with `_FILE` names. Raises ConfigError."""
     file = environ.get(f"{name}_FILE")
     if file is None:
         return environ.get(name)

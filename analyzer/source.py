@@ -145,7 +145,7 @@ def render(template: str, window: Window, symbols: Sequence[str] = (), exchange:
         instruments += f" AND symbol IN ({', '.join(quoted(symbol) for symbol in symbols)})"
     if exchange:
         instruments += f" AND exchange = {quoted(exchange)}"
-    start, end = _timestamp(window.start), _timestamp(window.end)
+    start, end = timestamp(window.start), timestamp(window.end)
     where = f"ts >= {start} AND ts < {end}{instruments}"
     return template.format(where=where, instruments=instruments, start=start, end=end)
 
@@ -154,7 +154,8 @@ def quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _timestamp(at: datetime) -> str:
+def timestamp(at: datetime) -> str:
+    """A time as it stands in SQL."""
     return f"'{at.astimezone(UTC):%Y-%m-%dT%H:%M:%S.%f}Z'"
 
 

@@ -1,0 +1,1 @@
+"""`analyzer dashboard`: a live page for people. Read in this order: reader, cache, system, market, page, server."""

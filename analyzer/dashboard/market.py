@@ -1,0 +1,237 @@
+"""One symbol: price, CVD, book, depth, liquidations, scores."""
+
+from __future__ import annotations
+
+import itertools
+from collections import defaultdict
+from datetime import datetime
+from typing import Any
+
+from analyzer.dashboard.figures import (
+    BUY,
+    MUTED,
+    SELL,
+    SERIES,
+    Axis,
+    Chart,
+    band,
+    bars,
+    line,
+    over_price,
+    over_time,
+    rounded,
+    si,
+)
+from analyzer.dashboard.ranges import Range
+from analyzer.dashboard.reader import Instrument, Reader, of_instrument
+from analyzer.dashboard.system import NOT_RUNNING, guarded
+from analyzer.passes.base import TRADED
+
+BOOK_MAX_AGE = "-15, 'm'"
+MAX_BANDS = 100
+SCORE_PARTS = 6
+PRICE, BASE, SIGNED_BASE = Axis("", ",", floor=False), Axis(""), Axis("", floor=False)
+QUOTE, SCORE = Axis(""), Axis("", ".3~f", floor=False)
+SPAN_MS = tuple[int, int]
+
+
+def charts(reader: Reader, name: Instrument, span: Range, now: datetime) -> dict[str, Chart]:
+    """Raises UnavailableError."""
+    window = span.window(now)
+    of = _Symbol(reader, name, span, now, (window.start_us // 1000, window.end_us // 1000))
+    return {
+        "price": guarded(of.price),
+        "cvd": guarded(of.cvd),
+        "book": guarded(of.book),
+        "depth": guarded(of.depth),
+        "liquidations": guarded(of.liquidations),
+        "scores": guarded(of.scores),
+    }
+
+
+class _Symbol:
+    """The charts of one instrument over one span."""
+
+    def __init__(self, reader: Reader, name: Instrument, span: Range, now: datetime, bounds: SPAN_MS) -> None:
+        self.reader, self.span, self.bounds = reader, span, bounds
+        self.title = " ".join(name)
+        self.where = f"{of_instrument(name)} AND {span.since(now)}"
+        self.instrument = of_instrument(name)
+        self.no_trades = f"no trades of {self.title} in the last {span.words}; {NOT_RUNNING}"
+        self._bars: list[list[Any]] | None = None
+
+    def bars(self) -> list[list[Any]]:
+        """(ms, close, volume, buys), all in the server's bars."""
+        if self._bars is None:
+            self._bars = self.reader.rows(
+                "SELECT cast(ts AS LONG) / 1000, close, volume, buys FROM (SELECT ts, last(close) close, "  # noqa: S608
+                f"sum(volume) volume, sum(buy_volume) buys FROM {self.span.bars} WHERE {self.where} "
+                f"SAMPLE BY {self.span.step_s}s) ORDER BY 1"
+            )
+        return self._bars
+
+    def price(self) -> Chart:
+        points = [(row[0], row[1]) for row in self.bars() if row[1] is not None]
+        if not points:
+            return Chart(empty=self.no_trades)
+        first, last = points[0][1], points[-1][1]
+        low, high = min(price for _, price in points), max(price for _, price in points)
+        shapes = [band(start, end, "var(--bad)") for start, end in self._holes()]
+        noted = f", {len(shapes)} gap{'s' if len(shapes) > 1 else ''} in its trades (shaded)" if shapes else ""
+        caption = f"{number(last)} now ({last / first - 1:+.2%}), {number(low)} to {number(high)}{noted}"
+        traces = [line("price", points, SERIES[0], PRICE)]
+        return Chart(caption, figure=over_time(traces, PRICE, self.bounds, shapes=shapes))
+
+    def _holes(self) -> list[SPAN_MS]:
+        """Declared gaps of the trades, those that REST repaired left out, as intervals within the span."""
+        rows = self.reader.rows(
+            "SELECT cast(from_ts AS LONG) / 1000, cast(to_ts AS LONG) / 1000 FROM gaps WHERE "  # noqa: S608
+            f"{self.instrument} AND channel = 'trades' AND NOT repaired AND ts > dateadd('d', -31, now()) "
+            f"AND (to_ts IS NULL OR to_ts >= cast({self.bounds[0] * 1000} AS TIMESTAMP)) "
+            f"ORDER BY ts DESC LIMIT {MAX_BANDS}"
+        )
+        start, end = self.bounds
+        return [(max(low, start), end if high is None else min(high, end)) for low, high in rows]
+
+    def cvd(self) -> Chart:
+        rows = self.bars()
+        if not rows:
+            return Chart(empty=self.no_trades)
+        # A trade without a side is in the volume only; the bars do not tell it from a sale.
+        steps = [2 * (buys or 0.0) - (volume or 0.0) for _, _, volume, buys in rows]
+        points = list(zip((row[0] for row in rows), itertools.accumulate(steps), strict=True))
+        volume = sum(row[2] or 0.0 for row in rows)
+        caption = f"{signed(points[-1][1])} base units since the range began, of {si(volume, '')} traded"
+        traces = [line("CVD", points, SERIES[3], SIGNED_BASE, fill="tozeroy", fillcolor="var(--fill-4)")]
+        return Chart(caption, figure=over_time(traces, SIGNED_BASE, self.bounds))
+
+    def book(self) -> Chart:
+        """The newest snapshot, sizes added up from the touch outwards."""
+        rows = self.reader.rows(
+            f"SELECT cast(ts AS LONG) / 1000, bids, asks FROM orderbook WHERE {self.instrument} "  # noqa: S608
+            "AND ts > dateadd('m', -15, now()) LIMIT -1"
+        )
+        sides = [_levels(side) for side in rows[0][1:]] if rows else []
+        if not rows or not any(sides):
+            return Chart(empty=f"no order book of {self.title} in the last 15 minutes; {NOT_RUNNING}")
+        bids, asks = sides
+        traces = [
+            line(name, points, color, BASE, fill="tozeroy", fillcolor=fill, line={"shape": shape})
+            for name, points, color, fill, shape in (
+                ("bids", bids[::-1], BUY, "var(--buy-fill)", "vh"),
+                ("asks", asks, SELL, "var(--sell-fill)", "hv"),
+            )
+        ]
+        prices = [price for side in sides for price, _ in side]
+        caption = f"{len(bids)} bids with {si(bids[-1][1] if bids else 0, '')}, "
+        caption += f"{len(asks)} asks with {si(asks[-1][1] if asks else 0, '')} base units"
+        if bids and asks:
+            bid, ask = bids[0][0], asks[0][0]
+            caption += f"; spread {(ask - bid) / (ask + bid) * 2e4:.3g} bps"
+        return Chart(caption, figure=over_price(traces, BASE, (min(prices), max(prices))))
+
+    def depth(self) -> Chart:
+        """What the analysis `depth` found within 10 bps of the mid."""
+        found = self._signals("depth", ("depth_bid_10bps_notional", "depth_ask_10bps_notional"))
+        if not found:
+            return Chart(
+                empty=f"no depth was computed in the last {self.span.words}; is `analyzer schedule` running?"
+            )
+        traces, parts = [], []
+        for side, color in (("bid", BUY), ("ask", SELL)):
+            points = found.get(f"depth_{side}_10bps_notional", [])
+            if points:
+                traces.append(line(f"{side}s", points, color, QUOTE))
+                parts.append(f"{si(points[-1][1], '')} {side}s")
+        caption = f"{', '.join(parts)} in quote units within 10 bps of mid"
+        return Chart(caption, figure=over_time(traces, QUOTE, self.bounds))
+
+    def liquidations(self) -> Chart:
+        rows = self.reader.rows(
+            "SELECT cast(ts AS LONG) / 1000, side, notional, largest, n FROM (SELECT ts, side, "  # noqa: S608
+            "sum(price * qty) notional, max(price * qty) largest, count() n FROM liquidations "
+            f"WHERE {self.where} AND {TRADED} SAMPLE BY {self.span.bar_s}s) ORDER BY 1"
+        )
+        if not rows:
+            return Chart(empty=f"no liquidation of {self.title} in the last {self.span.words}")
+        width = self.span.bar_s * 1000
+        sides: dict[str, list[tuple[int, float | None]]] = defaultdict(list)
+        for at, side, notional, _, _ in rows:
+            sides[side].append((at, notional if side == "buy" else -notional))
+        traces = [
+            bars(label, sides[side], color, SIGNED_BASE, width)
+            for side, label, color in (("buy", "shorts closed", BUY), ("sell", "longs closed", SELL))
+            if sides[side]
+        ]
+        total, largest = sum(row[2] for row in rows), max(row[3] for row in rows)
+        caption = f"{sum(row[4] for row in rows):,} orders, {si(total, '')} in quote units, the largest {si(largest, '')}"
+        return Chart(caption, figure=over_time(traces, SIGNED_BASE, self.bounds, barmode="relative"))
+
+    def scores(self) -> Chart:
+        """What the analysis `confluence` found: the score, and the parts that weigh most in it now."""
+        found = self._signals("confluence")
+        score = found.pop("score", [])
+        if not score:
+            return Chart(
+                empty=f"no score was computed in the last {self.span.words}; is `analyzer schedule` running?"
+            )
+        parts = sorted(found, key=lambda metric: -abs(found[metric][-1][1] or 0.0))
+        traces = [
+            line(metric, found[metric], SERIES[1 + i % (len(SERIES) - 1)], SCORE, line={"width": 1}, opacity=0.7)
+            for i, metric in enumerate(parts[:SCORE_PARTS])
+        ]
+        traces.append(line("score", score, SERIES[0], SCORE, line={"width": 2.5}))
+        caption = f"score {signed(score[-1][1] or 0.0)}"
+        if len(parts) > SCORE_PARTS:
+            caption += f"; {len(parts) - SCORE_PARTS} parts that weigh less are not drawn"
+        return Chart(caption, figure=over_time(traces, SCORE, self.bounds))
+
+    def _signals(
+        self, analysis: str, metrics: tuple[str, ...] = ()
+    ) -> dict[str, list[tuple[int, float | None]]]:
+        """Metric → points, of the shortest window where there are passes of several."""
+        only = f" AND metric IN ({', '.join(repr(metric) for metric in metrics)})" if metrics else ""
+        rows = self.reader.rows(
+            "SELECT cast(ts AS LONG) / 1000, window_s, metric, value FROM (SELECT ts, window_s, metric, "  # noqa: S608
+            f"last(value) value FROM signals WHERE {self.where} AND analysis = '{analysis}'{only} "
+            f"SAMPLE BY {max(self.span.step_s, 10)}s) ORDER BY 1"
+        )
+        shortest = min((row[1] for row in rows), default=0)
+        found: dict[str, list[tuple[int, float | None]]] = defaultdict(list)
+        for at, window_s, metric, value in rows:
+            if window_s == shortest:
+                found[metric].append((at, value))
+        return found
+
+
+def _levels(side: Any) -> list[tuple[float, float]]:
+    """[prices, sizes] → (price, sizes added up to there), the best first."""
+    if not side or len(side) < 2:
+        return []
+    prices, sizes = side
+    return list(zip(prices, (rounded(s) or 0.0 for s in itertools.accumulate(sizes)), strict=True))
+
+
+def number(value: float) -> str:
+    """A price as people write it."""
+    return f"{value:,.2f}" if abs(value) >= 1000 else f"{value:.6g}"
+
+
+def signed(value: float) -> str:
+    return f"{'+' if value > 0 else '−' if value < 0 else ''}{si(abs(value), '')}"
+
+
+def symbols(reader: Reader) -> list[Instrument]:
+    """What is recorded, the largest turnover of the last day first, then what was subscribed within a week.
+
+    Raises UnavailableError, QueryError."""
+    traded = reader.rows(
+        "SELECT exchange, market, symbol, sum(notional) notional FROM ohlcv_1m "
+        "WHERE ts > dateadd('h', -24, now()) ORDER BY notional DESC"
+    )
+    subscribed = reader.rows(
+        "SELECT DISTINCT exchange, market, symbol FROM feed_events WHERE event = 'subscribed' "
+        "AND ts > dateadd('d', -7, now()) ORDER BY 1, 2, 3"
+    )
+    names = dict.fromkeys((exchange, market, symbol) for exchange, market, symbol, *_ in traded + subscribed)
+    return [name for name in names if all(name)]
