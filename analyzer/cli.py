@@ -8,6 +8,7 @@ import click
 
 from analyzer import __version__
 from analyzer.config import duration, endpoint, load
+from analyzer.dashboard_cli import dashboard
 from analyzer.options import (
     FAILED,
     analyses_option,
@@ -137,3 +138,6 @@ def metrics(form: str) -> None:
     for row in rows:
         table.add_row(*row)
     Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+main.add_command(dashboard)

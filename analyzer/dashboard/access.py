@@ -40,8 +40,8 @@ class Address(msgspec.Struct, frozen=True):
 def parse_address(text: str) -> Address:
     """ "127.0.0.1:8097", "[::1]:8097", "localhost:0". Raises ValueError."""
     wrong = f'--listen: "{text}" is no address; write for example "127.0.0.1:8097"'
-    parts = urlsplit(f"//{text}")
     try:
+        parts = urlsplit(f"//{text}")
         host, port = parts.hostname, parts.port
     except ValueError as error:
         raise ValueError(wrong) from error
@@ -50,7 +50,9 @@ def parse_address(text: str) -> Address:
     try:
         found = {entry[4][0] for entry in socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)}
     except OSError as error:
-        raise ValueError(f'--listen: "{host}" can\'t be resolved ({error}); write an address of this machine') from error
+        raise ValueError(
+            f'--listen: "{host}" can\'t be resolved ({error}); write an address of this machine'
+        ) from error
     return Address(host, port, all(ipaddress.ip_address(str(address)).is_loopback for address in found))
 
 

@@ -36,7 +36,9 @@ def alerts(reader: Reader) -> Alerts:
     except QueryError as error:
         return Alerts(empty=f"{MIGRATE} ({error})")
     found = [
-        Alert(at, rule, severity, state, " ".join(name for name in where if name and name != "*"), message or "")
+        Alert(
+            at, rule, severity, state, " ".join(name for name in where if name and name != "*"), message or ""
+        )
         for at, rule, severity, state, *where, message in sorted(rows, key=lambda row: -row[0])
     ]
     shown = Alerts(

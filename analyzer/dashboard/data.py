@@ -15,8 +15,8 @@ import msgspec
 from analyzer.dashboard import alerts, market, system, tiles
 from analyzer.dashboard.cache import Cache
 from analyzer.dashboard.figures import Chart
-from analyzer.dashboard.ranges import DEFAULT_RANGE, RANGES, Range
 from analyzer.dashboard.panels import MARKET
+from analyzer.dashboard.ranges import DEFAULT_RANGE, RANGES, Range
 from analyzer.dashboard.reader import Instrument, QueryError, Reader, UnavailableError
 
 Document = dict[str, Any]

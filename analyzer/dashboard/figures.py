@@ -19,8 +19,8 @@ BUY, SELL, MUTED, LIMIT = "var(--buy)", "var(--sell)", "var(--muted)", "var(--ba
 MAX_LINES = 8
 """Of one chart; what is beyond is left out and said in the caption."""
 
-Points = Sequence[tuple[int, float | None]]
-"""(milliseconds since the epoch, value)"""
+Points = Sequence[tuple[float, float | None]]
+"""(milliseconds since the epoch or price, value)"""
 
 
 class Chart(msgspec.Struct, omit_defaults=True):
@@ -41,6 +41,8 @@ class Axis(msgspec.Struct, frozen=True):
     """d3's; a comma alone for numbers that people know written out, such as prices."""
     floor: bool = True
     """Whether it begins at 0."""
+    step: float = 0.0
+    """Between the ticks; 0: as Plotly likes."""
 
     def hover(self) -> str:
         return f"%{{y:{'.4~s' if self.format == '~s' else self.format}}}{self.unit}"
@@ -64,7 +66,7 @@ def bars(name: str, points: Points, color: str, axis: Axis, width_ms: int) -> di
     return {
         "type": "bar",
         "name": name,
-        "x": [at + width_ms // 2 for at, _ in points],
+        "x": [at + width_ms / 2 for at, _ in points],
         "y": [rounded(value) for _, value in points],
         "width": round(width_ms * 0.8),
         "marker": {"color": color},
@@ -101,6 +103,8 @@ def _layout(x: dict[str, Any], axis: Axis, traces: int) -> dict[str, Any]:
     y: dict[str, Any] = {"tickformat": axis.format, "ticksuffix": axis.unit, "nticks": 5} | {
         key: value for key, value in _GRID.items() if key != "nticks"
     }
+    if axis.step:
+        y["dtick"] = axis.step
     if axis.floor:
         y["rangemode"] = "tozero"
     return {
@@ -123,9 +127,9 @@ def _layout(x: dict[str, Any], axis: Axis, traces: int) -> dict[str, Any]:
     }
 
 
-def broken(points: Points, longest_ms: int) -> list[tuple[int, float | None]]:
+def broken(points: Points, longest_ms: int) -> list[tuple[float, float | None]]:
     """With a hole wherever two points are further apart: nothing was measured there, so no line is drawn."""
-    whole: list[tuple[int, float | None]] = []
+    whole: list[tuple[float, float | None]] = []
     for at, value in points:
         if whole and at - whole[-1][0] > longest_ms:
             whole.append((whole[-1][0] + 1, None))
@@ -170,8 +174,9 @@ def si(value: float | None, unit: str) -> str:
 
 
 def span_text(seconds: float) -> str:
-    """45 s, 12 min, 3 h, 2 days"""
-    for size, name in ((86400, "days"), (3600, "h"), (60, "min")):
-        if seconds >= 2 * size or (seconds >= size and size < 86400):
-            return f"{seconds / size:.3g} {name}"
-    return f"{seconds:.3g} s"
+    """45 s, 12 min, 3.5 h, 2 days"""
+    for size, name in ((2 * 86400, "days"), (3600, "h"), (60, "min")):
+        if seconds >= size:
+            count = seconds / min(size, 86400)
+            return f"{count:.0f} {name}" if count >= 10 else f"{count:.1f} {name}".replace(".0 ", " ")
+    return f"{seconds:.0f} s"

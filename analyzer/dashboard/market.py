@@ -9,7 +9,6 @@ from typing import Any
 
 from analyzer.dashboard.figures import (
     BUY,
-    MUTED,
     SELL,
     SERIES,
     Axis,
@@ -24,10 +23,9 @@ from analyzer.dashboard.figures import (
 )
 from analyzer.dashboard.ranges import Range
 from analyzer.dashboard.reader import Instrument, Reader, of_instrument
-from analyzer.dashboard.system import NOT_RUNNING, guarded
+from analyzer.dashboard.system import NOT_RUNNING, bounds, guarded
 from analyzer.passes.base import TRADED
 
-BOOK_MAX_AGE = "-15, 'm'"
 MAX_BANDS = 100
 SCORE_PARTS = 6
 PRICE, BASE, SIGNED_BASE = Axis("", ",", floor=False), Axis(""), Axis("", floor=False)
@@ -37,8 +35,7 @@ SPAN_MS = tuple[int, int]
 
 def charts(reader: Reader, name: Instrument, span: Range, now: datetime) -> dict[str, Chart]:
     """Raises UnavailableError."""
-    window = span.window(now)
-    of = _Symbol(reader, name, span, now, (window.start_us // 1000, window.end_us // 1000))
+    of = _Symbol(reader, name, span, now)
     return {
         "price": guarded(of.price),
         "cvd": guarded(of.cvd),
@@ -52,8 +49,8 @@ def charts(reader: Reader, name: Instrument, span: Range, now: datetime) -> dict
 class _Symbol:
     """The charts of one instrument over one span."""
 
-    def __init__(self, reader: Reader, name: Instrument, span: Range, now: datetime, bounds: SPAN_MS) -> None:
-        self.reader, self.span, self.bounds = reader, span, bounds
+    def __init__(self, reader: Reader, name: Instrument, span: Range, now: datetime) -> None:
+        self.reader, self.span, self.bounds = reader, span, bounds(span, now)
         self.title = " ".join(name)
         self.where = f"{of_instrument(name)} AND {span.since(now)}"
         self.instrument = of_instrument(name)
@@ -77,8 +74,11 @@ class _Symbol:
         first, last = points[0][1], points[-1][1]
         low, high = min(price for _, price in points), max(price for _, price in points)
         shapes = [band(start, end, "var(--bad)") for start, end in self._holes()]
-        noted = f", {len(shapes)} gap{'s' if len(shapes) > 1 else ''} in its trades (shaded)" if shapes else ""
-        caption = f"{number(last)} now ({last / first - 1:+.2%}), {number(low)} to {number(high)}{noted}"
+        noted = (
+            f", {len(shapes)} gap{'s' if len(shapes) > 1 else ''} in its trades (shaded)" if shapes else ""
+        )
+        change = round(last / first - 1, 4) + 0.0  # no negative zero
+        caption = f"last {number(last)} ({change:+.2%}), {number(low)} to {number(high)}{noted}"
         traces = [line("price", points, SERIES[0], PRICE)]
         return Chart(caption, figure=over_time(traces, PRICE, self.bounds, shapes=shapes))
 
@@ -118,8 +118,8 @@ class _Symbol:
         traces = [
             line(name, points, color, BASE, fill="tozeroy", fillcolor=fill, line={"shape": shape})
             for name, points, color, fill, shape in (
-                ("bids", bids[::-1], BUY, "var(--buy-fill)", "vh"),
-                ("asks", asks, SELL, "var(--sell-fill)", "hv"),
+                ("bids", bids[::-1] + _foot(bids), BUY, "var(--buy-fill)", "vh"),
+                ("asks", _foot(asks) + asks, SELL, "var(--sell-fill)", "hv"),
             )
         ]
         prices = [price for side in sides for price, _ in side]
@@ -155,7 +155,7 @@ class _Symbol:
         if not rows:
             return Chart(empty=f"no liquidation of {self.title} in the last {self.span.words}")
         width = self.span.bar_s * 1000
-        sides: dict[str, list[tuple[int, float | None]]] = defaultdict(list)
+        sides: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
         for at, side, notional, _, _ in rows:
             sides[side].append((at, notional if side == "buy" else -notional))
         traces = [
@@ -177,7 +177,14 @@ class _Symbol:
             )
         parts = sorted(found, key=lambda metric: -abs(found[metric][-1][1] or 0.0))
         traces = [
-            line(metric, found[metric], SERIES[1 + i % (len(SERIES) - 1)], SCORE, line={"width": 1}, opacity=0.7)
+            line(
+                metric,
+                found[metric],
+                SERIES[1 + i % (len(SERIES) - 1)],
+                SCORE,
+                line={"width": 1},
+                opacity=0.7,
+            )
             for i, metric in enumerate(parts[:SCORE_PARTS])
         ]
         traces.append(line("score", score, SERIES[0], SCORE, line={"width": 2.5}))
@@ -188,7 +195,7 @@ class _Symbol:
 
     def _signals(
         self, analysis: str, metrics: tuple[str, ...] = ()
-    ) -> dict[str, list[tuple[int, float | None]]]:
+    ) -> dict[str, list[tuple[float, float | None]]]:
         """Metric → points, of the shortest window where there are passes of several."""
         only = f" AND metric IN ({', '.join(repr(metric) for metric in metrics)})" if metrics else ""
         rows = self.reader.rows(
@@ -197,7 +204,7 @@ class _Symbol:
             f"SAMPLE BY {max(self.span.step_s, 10)}s) ORDER BY 1"
         )
         shortest = min((row[1] for row in rows), default=0)
-        found: dict[str, list[tuple[int, float | None]]] = defaultdict(list)
+        found: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
         for at, window_s, metric, value in rows:
             if window_s == shortest:
                 found[metric].append((at, value))
@@ -210,6 +217,11 @@ def _levels(side: Any) -> list[tuple[float, float]]:
         return []
     prices, sizes = side
     return list(zip(prices, (rounded(s) or 0.0 for s in itertools.accumulate(sizes)), strict=True))
+
+
+def _foot(levels: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Where the curve stands up from 0: at the touch."""
+    return [(levels[0][0], 0.0)] if levels else []
 
 
 def number(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -38,9 +38,10 @@ INDEX = """<!doctype html>
 
 def build(server: flask.Flask) -> dash.Dash:
     """The page on a Flask server. Nothing in it comes from elsewhere, and its headers forbid that."""
+    flask_server: Any = server  # Dash's annotation leaves out what its documentation names
     app = dash.Dash(
         "evenkeel",
-        server=server,
+        server=flask_server,
         assets_folder=str(ASSETS),
         index_string=INDEX,
         title="Evenkeel",
@@ -91,7 +92,10 @@ def layout() -> html.Div:
                         [
                             html.Label("Symbol", htmlFor="symbol", id="symbol-label"),
                             dcc.Dropdown(
-                                id="symbol", options=[], clearable=False, placeholder="nothing is recorded yet"
+                                id="symbol",
+                                options=[],
+                                clearable=False,
+                                placeholder="nothing is recorded yet",
                             ),
                         ],
                         className="choice symbol-choice",
@@ -114,13 +118,13 @@ def layout() -> html.Div:
             ),
             html.Main(
                 [
-                    html.Div(id="banner", role="status", **{"aria-live": "polite"}),
-                    html.Section(id="tiles", className="tiles", **{"aria-label": "Status"}),
-                    _section("system-title", html.H2("Recording", id="system-title", tabIndex=-1), SYSTEM),
-                    _section("market-title", html.H2("Market", id="market-title"), MARKET),
+                    html.Div(id="banner", role="status", **_aria(live="polite")),
+                    html.Section(id="tiles", className="tiles", **_aria(label="Status")),
+                    _section("system", html.H2("Recording", id="system-title", tabIndex=-1), SYSTEM),
+                    _section("market", html.H2("Market", id="market-title"), MARKET),
                     html.Section(
                         [html.H2("Alerts", id="alerts-title"), html.Div(id="alerts")],
-                        **{"aria-labelledby": "alerts-title"},
+                        **_aria(labelledby="alerts-title"),
                     ),
                 ]
             ),
@@ -128,9 +132,13 @@ def layout() -> html.Div:
     )
 
 
-def _section(label: str, heading: html.H2, panels: Sequence[Panel]) -> html.Section:
-    grid = html.Div([_panel(panel) for panel in panels], className="grid")
-    return html.Section([heading, grid], **{"aria-labelledby": label})
+def _aria(**attributes: str) -> dict[str, Any]:
+    return {f"aria-{name}": value for name, value in attributes.items()}
+
+
+def _section(name: str, heading: html.H2, panels: Sequence[Panel]) -> html.Section:
+    grid = html.Div([_panel(panel) for panel in panels], id=f"{name}-panels", className="grid")
+    return html.Section([heading, grid], **_aria(labelledby=f"{name}-title"))
 
 
 def _panel(panel: Panel) -> html.Figure:
@@ -155,20 +163,26 @@ def _panel(panel: Panel) -> html.Figure:
         id=f"{name}-panel",
         className="panel is-empty",
         tabIndex=0,
-        **{"aria-labelledby": f"{name}-title", "aria-describedby": f"{name}-caption {name}-empty"},
+        **_aria(labelledby=f"{name}-title", describedby=f"{name}-caption {name}-empty"),
     )
 
 
 def callbacks(app: dash.Dash) -> None:
     def on(function: str, outputs: Any, *inputs: Input | State) -> None:
-        app.clientside_callback(ClientsideFunction("evenkeel", function), outputs, *inputs)
+        connect: Callable[..., None] = app.clientside_callback
+        connect(ClientsideFunction("evenkeel", function), outputs, *inputs)
 
     tick, choice = Input("tick", "n_intervals"), (Input("range", "value"), Input("symbol", "value"))
     on("watchScheme", Output("scheme", "data"), Input("url", "pathname"))
     on("loadSymbols", Output("symbols", "data"), tick)
     on(
         "choose",
-        [Output("symbol", "options"), Output("symbol", "value"), Output("range", "value"), Output("url", "search")],
+        [
+            Output("symbol", "options"),
+            Output("symbol", "value"),
+            Output("range", "value"),
+            Output("url", "search"),
+        ],
         Input("url", "search"),
         Input("symbols", "data"),
         Input("symbol", "value"),
@@ -194,6 +208,6 @@ def callbacks(app: dash.Dash) -> None:
                 ("panel", "className"),
             )
         ]
-        names = dcc.Store(id=f"{store}-panels", data=[panel.name for panel in panels])
+        names = dcc.Store(id=f"{store}-names", data=[panel.name for panel in panels])
         app.layout.children.append(names)
         on("draw", outputs, Input(store, "data"), Input("scheme", "data"), State(names, "data"))

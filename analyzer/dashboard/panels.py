@@ -20,9 +20,17 @@ SYSTEM = (
 )
 MARKET = (
     Panel("price", "Price", "Last trade, in quote units"),
-    Panel("cvd", "CVD", "Cumulative volume delta: taker buys less taker sells, in base units, from 0 at the left"),
+    Panel(
+        "cvd",
+        "CVD",
+        "Cumulative volume delta: taker buys less taker sells, in base units, from 0 at the left",
+    ),
     Panel("book", "Order book", "Newest snapshot: base units up to each price, from the touch outwards"),
     Panel("depth", "Depth near mid", "Quote units within 10 bps of the mid, mean of each pass' window"),
-    Panel("liquidations", "Liquidations", "Forced orders, in quote units: shorts closed above, longs closed below"),
+    Panel(
+        "liquidations",
+        "Liquidations",
+        "Forced orders, in quote units: shorts closed above, longs closed below",
+    ),
     Panel("scores", "Scores", "The analysis `confluence`: its score, and the parts that weigh most"),
 )

@@ -81,7 +81,8 @@ class Reader:
     def columns(self, table: str) -> set[str]:
         """Names of a table's columns; none when there is no such table. Raises UnavailableError."""
         try:
-            return {str(name) for (name,) in self.rows(f"SELECT \"column\" FROM table_columns('{table}')")}
+            names = self.rows(f'SELECT "column" FROM table_columns({quoted(table)})')  # noqa: S608 - quoted
+            return {str(name) for (name,) in names}
         except QueryError:
             return set()
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
@@ -26,7 +27,7 @@ STATS_S = 10
 """A living collector writes `collector_stats` this often."""
 NOT_RUNNING = "is `collector run` running?"
 MIGRATE = "the table is not there, or an old one: run `collector migrate`"
-BYTES, SECONDS, RATE, COUNT = Axis("B"), Axis("s"), Axis("/s"), Axis("")
+BYTES, SECONDS, RATE = Axis("B"), Axis("s"), Axis("/s")
 
 
 def guarded(chart: Callable[[], Chart]) -> Chart:
@@ -46,15 +47,13 @@ def charts(reader: Reader, span: Range, now: datetime) -> dict[str, Chart]:
     refused = f"{MIGRATE} (collector_stats)" if not have else ""
     if have:
         rows = reader.rows(
-            "SELECT cast(ts AS LONG) / 1000, process, rss, memory_limit, lag, loop_lag, pending, on_disk, messages "
-            f"FROM (SELECT ts, process, max(rss) rss, {limit} memory_limit, max(lag_ms) / 1000 lag, "  # noqa: S608
+            "SELECT cast(ts AS LONG) / 1000, process, rss, memory_limit, lag, loop_lag, pending, on_disk, messages "  # noqa: S608
+            f"FROM (SELECT ts, process, max(rss) rss, {limit} memory_limit, max(lag_ms) / 1000 lag, "
             "max(loop_lag_ms) / 1000 loop_lag, max(journal_pending_bytes) pending, max(journal_bytes) on_disk, "
             f"max(messages) messages FROM collector_stats WHERE {span.since(now)} SAMPLE BY {step}s) ORDER BY 1"
         )
-    drawn = _ProcessCharts(rows, step, _bounds(span, now))
-    empty = Chart(
-        empty=refused or f"no figures of a collector in the last {span.words}; {NOT_RUNNING}"
-    )
+    drawn = _ProcessCharts(rows, step, bounds(span, now))
+    empty = Chart(empty=refused or f"no figures of a collector in the last {span.words}; {NOT_RUNNING}")
     return {
         "memory": drawn.memory() if rows else empty,
         "messages": guarded(lambda: _messages(reader, span, now, drawn)) if rows else empty,
@@ -64,9 +63,10 @@ def charts(reader: Reader, span: Range, now: datetime) -> dict[str, Chart]:
     }
 
 
-def _bounds(span: Range, now: datetime) -> tuple[int, int]:
-    window = span.window(now)
-    return window.start_us // 1000, window.end_us // 1000
+def bounds(span: Range, now: datetime) -> tuple[int, int]:
+    """Milliseconds, both at full steps: the axis moves only as often as a point is added."""
+    start, step = span.window(now).start_us // 1000, span.step_s * 1000
+    return start, start + span.seconds * 1000 + step
 
 
 class _ProcessCharts:
@@ -84,7 +84,7 @@ class _ProcessCharts:
         self.current = [rows[-1] for rows in by_process.values() if last - rows[-1][0] <= self.hole_ms]
         """The newest row of each process that lives."""
 
-    def points(self, rows: Sequence[Row], column: int) -> list[tuple[int, float | None]]:
+    def points(self, rows: Sequence[Row], column: int) -> list[tuple[float, float | None]]:
         return broken([(row[0], row[column]) for row in rows], self.hole_ms)
 
     def lines(self, column: int, axis: Axis) -> list[dict[str, object]]:
@@ -98,10 +98,13 @@ class _ProcessCharts:
         return Chart(caption + more, figure=over_time(traces, axis, self.bounds))
 
     def memory(self) -> Chart:
-        now, limit = sum(row[2] or 0 for row in self.current), max((row[3] or 0 for row in self.current), default=0)
+        now, limit = (
+            sum(row[2] or 0 for row in self.current),
+            max((row[3] or 0 for row in self.current), default=0),
+        )
         peak = max(row[2] or 0 for rows in self.processes.values() for row in rows)
         traces = self.lines(2, BYTES)
-        caption = f"{si(now, 'B')} now, {si(peak, 'B')} at most"
+        caption = f"last {si(now, 'B')}, at most {si(peak, 'B')}"
         if limit:
             ends: Points = [(at, limit) for at in self.bounds]
             traces.append(line("limit", ends, LIMIT, BYTES, line={"dash": "dash", "width": 1.5}))
@@ -119,7 +122,7 @@ class _ProcessCharts:
             traces.append(line(f"event loop{of}", self.points(rows, 5), other, SECONDS, line=dotted))
             worst = max(worst, *(row[4] or 0.0 for row in rows))
         now = max((row[4] or 0.0 for row in self.current), default=0.0)
-        return self.chart(f"{si(now, 's')} now, {si(worst, 's')} at most", traces, SECONDS)
+        return self.chart(f"last {si(now, 's')}, at most {si(worst, 's')}", traces, SECONDS)
 
     def journal(self) -> Chart:
         traces = []
@@ -134,9 +137,9 @@ class _ProcessCharts:
         return self.chart(f"{si(waiting, 'B')} waiting, {si(on_disk, 'B')} on disk", traces, BYTES)
 
 
-def rates(points: Sequence[tuple[int, int | None]]) -> list[tuple[int, float | None]]:
+def rates(points: Sequence[tuple[int, int | None]]) -> list[tuple[float, float | None]]:
     """Per second, from a counter that begins anew at 0 with its process."""
-    found: list[tuple[int, float | None]] = []
+    found: list[tuple[float, float | None]] = []
     before: tuple[int, int] | None = None
     for at, count in points:
         if count is None:
@@ -151,7 +154,7 @@ def rates(points: Sequence[tuple[int, int | None]]) -> list[tuple[int, float | N
 def _messages(reader: Reader, span: Range, now: datetime, drawn: _ProcessCharts) -> Chart:
     """Per venue, where the collector tells; else per process."""
     step = max(span.step_s, STATS_S)
-    lines: dict[str, list[tuple[int, float | None]]]
+    lines: dict[str, list[tuple[float, float | None]]]
     if reader.columns("stream_stats"):
         rows = reader.rows(
             "SELECT cast(ts AS LONG) / 1000, exchange, process, messages FROM (SELECT ts, exchange, process, "  # noqa: S608
@@ -161,7 +164,7 @@ def _messages(reader: Reader, span: Range, now: datetime, drawn: _ProcessCharts)
         counters: dict[tuple[str, str], list[tuple[int, int | None]]] = defaultdict(list)
         for at, exchange, process, count in rows:
             counters[exchange, process].append((at, count))
-        sums: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+        sums: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
         for (exchange, _), points in counters.items():
             for at, rate in rates(points):
                 sums[exchange][at] += rate or 0.0
@@ -178,7 +181,7 @@ def _messages(reader: Reader, span: Range, now: datetime, drawn: _ProcessCharts)
     ]
     last = max(points[-1][0] for points in lines.values())
     total = sum(points[-1][1] or 0 for points in lines.values() if last - points[-1][0] <= drawn.hole_ms)
-    return drawn.chart(f"{si(total, 'messages/s')} now", traces, RATE)
+    return drawn.chart(f"last {si(total, 'messages/s')}", traces, RATE)
 
 
 def _gaps(reader: Reader, span: Range, now: datetime) -> Chart:
@@ -188,16 +191,20 @@ def _gaps(reader: Reader, span: Range, now: datetime) -> Chart:
     )
     if not rows:
         return Chart(empty=f"no gap was declared in the last {span.words}")
-    by_cause: dict[str, list[tuple[int, float | None]]] = defaultdict(list)
+    by_cause: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
     for at, cause, count in rows:
         by_cause[cause or "unknown"].append((at, count))
     largest = sorted(by_cause, key=lambda cause: -sum(count or 0 for _, count in by_cause[cause]))
+    highest = max(
+        sum(row[2] for row in together) for _, together in itertools.groupby(rows, lambda row: row[0])
+    )
+    axis = Axis("", ",d", step=1.0 if highest <= 5 else 0.0)
     traces = [
-        bars(cause, by_cause[cause], SERIES[i % len(SERIES)], COUNT, span.bar_s * 1000)
+        bars(cause, by_cause[cause], SERIES[i % len(SERIES)], axis, span.bar_s * 1000)
         for i, cause in enumerate(largest[:MAX_LINES])
     ]
     total = sum(row[2] for row in rows)
     return Chart(
         f"{total:,} in the last {span.words}, one for each stream that has a hole",
-        figure=over_time(traces, COUNT, _bounds(span, now), barmode="stack"),
+        figure=over_time(traces, axis, bounds(span, now), barmode="stack"),
     )

@@ -45,14 +45,21 @@ def tiles(reader: Reader, now: datetime) -> list[Tile]:
     try:
         gaps = _gap_tile(reader)
     except QueryError:
-        gaps = Tile("Gaps in the last hour", detail=MIGRATE)
-    return [_recording(latest), _lag_tile(latest), gaps, _memory_tile(latest), _journal_tile(latest), database]
+        gaps = Tile("Gaps, last hour", detail=MIGRATE)
+    return [
+        _recording(latest),
+        _lag_tile(latest),
+        gaps,
+        _memory_tile(latest),
+        _journal_tile(latest),
+        database,
+    ]
 
 
 def away() -> list[Tile]:
     """What can be said while QuestDB gives no answer."""
     unknown = "not known while QuestDB is away"
-    titles = ("Recording", "Lag", "Gaps in the last hour", "Memory", "Journal")
+    titles = ("Recording", "Lag", "Gaps, last hour", "Memory", "Journal")
     return [
         *(Tile(title, detail=unknown) for title in titles),
         Tile("QuestDB", "away", "tried again every few seconds", "critical"),
@@ -150,7 +157,7 @@ def _journal_tile(latest: Sequence[Process]) -> Tile:
 
 
 def _gap_tile(reader: Reader) -> Tile:
-    title = "Gaps in the last hour"
+    title = "Gaps, last hour"
     ((count, still_open, repaired, longest),) = reader.rows(
         "SELECT count(), sum(CASE WHEN to_ts IS NULL THEN 1 ELSE 0 END), sum(CASE WHEN repaired THEN 1 ELSE 0 END), "
         "max(datediff('u', from_ts, to_ts)) FROM gaps WHERE ts > dateadd('h', -1, now())"
