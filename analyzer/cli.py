@@ -22,6 +22,7 @@ from analyzer.options import (
     window_of,
     window_option,
 )
+from analyzer.sql_cli import sql
 
 
 def chosen(text: str) -> list[str]:
@@ -141,3 +142,4 @@ def metrics(form: str) -> None:
 
 
 main.add_command(dashboard)
+main.add_command(sql)

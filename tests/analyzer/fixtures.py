@@ -15,13 +15,18 @@ from analyzer.windows import microseconds
 from collector.database.endpoint import Endpoint
 from collector.encode import RowEncoder
 from collector.recorder import TABLE_OF
-from collector.rows import CollectorStats, Row, Trade
+from collector.rows import Alert, CollectorStats, ListedInstrument, Row, Trade
 from collector.sink import QuestDBSink
 from tests.conftest import wait_rows
 from tests.processes import CLEAN_ENVIRONMENT
 
 VENUE = ("bybit", "linear")
-TABLES: dict[type, str] = {**TABLE_OF, CollectorStats: "collector_stats"}
+TABLES: dict[type, str] = {
+    **TABLE_OF,
+    Alert: "alerts",
+    CollectorStats: "collector_stats",
+    ListedInstrument: "instruments",
+}
 
 
 def settings(folder: Path, endpoint: Endpoint, text: str = "") -> Path:
