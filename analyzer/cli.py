@@ -67,7 +67,7 @@ def run_once(
     from analyzer import show
     from analyzer.run import run_pass
 
-    outcomes = run_pass(endpoint(config.questdb), span, names, split(symbols), exchange)
+    outcomes = run_pass(endpoint(config.questdb), span, names, split(symbols), exchange, config.confluence)
     if form == "json":
         click.echo(show.as_json(outcomes, span))
     else:

@@ -82,9 +82,52 @@ class AnalyzerConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
                 raise ValueError(f"{name}: {error}") from error
 
 
+class ConfluenceConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
+    """Weights of the score's components (only their proportions count), and its bounds."""
+
+    order_flow: float = 0.30
+    order_book: float = 0.20
+    volume: float = 0.18
+    structure: float = 0.15
+    technical: float = 0.10
+    sentiment: float = 0.07
+    long: float = 70.0
+    """From this score on the verdict is long…"""
+    short: float = 35.0
+    """…and up to this one short."""
+    min_coverage: float = 0.8
+    """Share of the window that must have been recorded."""
+    min_weight: float = 0.5
+    """Share of the weights whose components must be known."""
+
+    def weights(self) -> dict[str, float]:
+        return {name: getattr(self, name) for name in self.__struct_fields__[:6]}
+
+    def __post_init__(self) -> None:
+        weights = self.weights()
+        for name, weight in weights.items():
+            if not 0 <= weight <= 1000:
+                raise ValueError(f"{name} must be a weight between 0 and 1000")
+        if not any(weights.values()):
+            raise ValueError(f"one of {', '.join(weights)} must be above 0")
+        if not 0 <= self.short < self.long <= 100:
+            raise ValueError("short must be below long, both between 0 and 100")
+        for name in ("min_coverage", "min_weight"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(f"{name} must be a share between 0 and 1")
+
+
 class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
     questdb: QuestDBConfig = QuestDBConfig()
     analyzer: AnalyzerConfig = AnalyzerConfig()
+    confluence: ConfluenceConfig = ConfluenceConfig()
+
+
+SECTIONS: dict[str, type[msgspec.Struct]] = {
+    "questdb": QuestDBConfig,
+    "analyzer": AnalyzerConfig,
+    "confluence": ConfluenceConfig,
+}
 
 
 def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
@@ -109,14 +152,14 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
         raise ConfigError(
             f"{source}: key questdb.{key}: secrets don't belong in this file; set {variable}[_FILE]"
         )
-    for section, kind in (("questdb", QuestDBConfig), ("analyzer", AnalyzerConfig)):
+    for section, kind in SECTIONS.items():
         for field in msgspec.structs.fields(kind):
             text = from_environment(f"EVENKEEL_{section}_{field.name}".upper(), environ)
             if text is None:
                 continue
             table = data.setdefault(section, {})
             if isinstance(table, dict):
-                table[field.name] = int(text) if field.type is int and text.isdigit() else text
+                table[field.name] = _number(text) if field.type in (int, float) else text
     try:
         return msgspec.convert({k: v for k, v in data.items() if k not in COLLECTOR_SECTIONS}, Config)
     except msgspec.ValidationError as error:
@@ -125,6 +168,16 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
         keys = [where.rstrip("`").removeprefix("$").removeprefix("."), unknown[1] if unknown else ""]
         problem = "unknown; remove it or correct its spelling" if unknown else f"{text}; correct it"
         raise ConfigError(f"{source}: key {'.'.join(key for key in keys if key)}: {problem}") from error
+
+
+def _number(text: str) -> int | float | str:
+    """As TOML would read it; what is no number stays a text, which the check then names."""
+    for kind in (int, float):
+        try:
+            return kind(text)
+        except ValueError:
+            continue
+    return text
 
 
 def from_environment(name: str, environ: Mapping[str, str]) -> str | None:

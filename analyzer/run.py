@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from analyzer.config import Endpoint
+from analyzer.config import ConfluenceConfig, Endpoint
 from analyzer.passes import ANALYSES
 from analyzer.passes.base import SIGNALS, Analysis, Value
+from analyzer.passes.confluence import CONFLUENCE, confluence
 from analyzer.passes.groups import Instrument
 from analyzer.signals import Run, Signal, write
 from analyzer.source import Source, SourceError, render
@@ -21,6 +22,9 @@ from analyzer.windows import Window
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+
+DEFAULTS = ConfluenceConfig()
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -31,7 +35,12 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 def run_pass(
-    endpoint: Endpoint, window: Window, names: Sequence[str], symbols: Sequence[str] = (), exchange: str = ""
+    endpoint: Endpoint,
+    window: Window,
+    names: Sequence[str],
+    symbols: Sequence[str] = (),
+    exchange: str = "",
+    settings: ConfluenceConfig = DEFAULTS,
 ) -> list[Outcome]:
     """Run the analyses and store what they find. One that fails is an outcome, and does not stop the others.
 
@@ -42,7 +51,8 @@ def run_pass(
     done: dict[str, Outcome] = {}
     coverage: dict[Instrument, dict[str, float]] = {}
     wanted = {"coverage", *names, *(need for name in names for need in ANALYSES[name].needs)}
-    for analysis in ANALYSES.values():
+    configured = ANALYSES | {CONFLUENCE.name: confluence(settings)}
+    for analysis in configured.values():
         if analysis.name in wanted:
             found = [done[need] for need in analysis.needs]
             outcome = _run_one(analysis, source, window, symbols, exchange, run_id, coverage, found)

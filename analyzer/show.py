@@ -9,11 +9,12 @@ import msgspec
 from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from analyzer.passes import ANALYSES
 from analyzer.passes.base import Value
+from analyzer.passes.confluence import CONFLUENCE
 from analyzer.run import Outcome
+from analyzer.scores import print_scores, shown
 from analyzer.windows import Window
 
 WIDTH = 100
@@ -82,6 +83,9 @@ def print_tables(outcomes: Sequence[Outcome], window: Window) -> None:
 
 
 def _print_one(console: Console, outcome: Outcome, title: str) -> None:
+    if outcome.run.analysis == CONFLUENCE.name:
+        print_scores(console, outcome.signals, title)
+        return
     analysis = ANALYSES[outcome.run.analysis]
     cells: dict[tuple[str, str, str], dict[str, float]] = {}
     coverage: dict[tuple[str, str, str], float | None] = {}
@@ -92,7 +96,7 @@ def _print_one(console: Console, outcome: Outcome, title: str) -> None:
         coverage[name] = signal.coverage
     units = {metric.name: metric.unit for metric in analysis.metrics}
     present = [metric for metric in units if any(metric in numbers for numbers in cells.values())]
-    names = max(cell_len(_shown(name).plain) for name in cells)
+    names = max(cell_len(shown(name).plain) for name in cells)
     console.print(title, style="bold", markup=False, highlight=False)
     for metrics in _fitting(present, WIDTH - names - 15):
         table = Table()
@@ -108,13 +112,8 @@ def _print_one(console: Console, outcome: Outcome, title: str) -> None:
             if analysis.channels:
                 share = coverage[name]
                 row.append("?" if share is None else f"{share:.1%}")
-            table.add_row(_shown(name), *row)
+            table.add_row(shown(name), *row)
         console.print(table)
-
-
-def _shown(name: tuple[str, str, str]) -> Text:
-    """As it is, without what could steer the terminal: no markup, no control characters."""
-    return Text("".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in " ".join(name)))
 
 
 def _fitting(metrics: Sequence[str], width: int) -> list[list[str]]:

@@ -20,7 +20,7 @@ import msgspec
 from collector.symbols import top_of
 
 DEFAULT_FILE = Path("evenkeel.toml")
-ANALYZER_SECTIONS = frozenset({"analyzer"})
+ANALYZER_SECTIONS = frozenset({"analyzer", "confluence"})
 """Sections of the same file that the other program owns and checks."""
 CHANNELS = ("trades", "orderbook", "liquidations", "tickers")
 SECRETS = frozenset({"user", "password"})

@@ -7,6 +7,7 @@ from analyzer.passes.bars import BARS
 from analyzer.passes.base import Analysis
 from analyzer.passes.book import BOOK
 from analyzer.passes.cascades import CASCADES
+from analyzer.passes.confluence import CONFLUENCE
 from analyzer.passes.coverage import COVERAGE
 from analyzer.passes.cross import CROSS
 from analyzer.passes.depth import DEPTH
@@ -39,6 +40,8 @@ ANALYSES: dict[str, Analysis] = {
         CROSS,
         LEADLAG,
         VENUES,
+        CONFLUENCE,
     )
 }
-"""In the order in which they run: the others' numbers carry the coverage that the first one found."""
+"""In the order in which they run: the others' numbers carry the coverage that the first one found, and one that needs others
+comes after them."""

@@ -41,10 +41,13 @@ def test_file_then_environment_then_secret_files(tmp_path: Path) -> None:
         "EVENKEEL_QUESTDB_USER": "reader",
         "EVENKEEL_QUESTDB_PASSWORD_FILE": str(secret),
         "EVENKEEL_QUESTDB_HTTP_PORT": "7",
+        "EVENKEEL_CONFLUENCE_VOLUME": "0.25",
+        "EVENKEEL_CONFLUENCE_LONG": "65",
     }
     config = load(None, environ)
     assert (config.analyzer.window, config.analyzer.every, config.analyzer.settle) == ("4h", "90s", "2s")
     assert config.questdb.http_port == 7
+    assert (config.confluence.volume, config.confluence.long, config.confluence.short) == (0.25, 65.0, 35.0)
     server = endpoint(config.questdb)
     assert (server.http_url, server.user, server.password) == ("http://h:1", "reader", "pa:ss@")
     assert server.pg == "postgresql://reader:pa%3Ass%40@h:8812/qdb"
@@ -54,6 +57,18 @@ def test_file_then_environment_then_secret_files(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "parts"),
     [
+        ("[confluence]\nflow = 0.3\n", ["confluence.flow", "unknown"]),
+        ("[confluence]\nvolume = -1\n", ["confluence", "volume", "between 0 and 1000"]),
+        ("[confluence]\nvolume = nan\n", ["confluence", "volume", "between 0 and 1000"]),
+        ("[confluence]\nvolume = '0.3'\n", ["confluence.volume", "float"]),
+        ("[confluence]\nlong = 30\n", ["confluence", "short must be below long"]),
+        ("[confluence]\nmin_coverage = 1.1\n", ["confluence", "min_coverage", "between 0 and 1"]),
+        (
+            "[confluence]\n"
+            + "".join(f"{n} = 0\n" for n in ("order_flow", "order_book", "volume"))
+            + "structure = 0\ntechnical = 0\nsentiment = 0\n",
+            ["confluence", "above 0"],
+        ),
         ("[analyser]\n", ["analyser", "unknown"]),
         ("[analyzer]\nwindows = '15m'\n", ["analyzer.windows", "unknown"]),
         ("[analyzer]\nwindow = 'soon'\n", ["analyzer", "window", "15m"]),
