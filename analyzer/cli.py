@@ -9,6 +9,7 @@ import click
 from analyzer import __version__
 from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
+from analyzer.export_cli import export
 from analyzer.options import (
     FAILED,
     analyses_option,
@@ -143,3 +144,4 @@ def metrics(form: str) -> None:
 
 main.add_command(dashboard)
 main.add_command(sql)
+main.add_command(export)

@@ -42,6 +42,16 @@ def store(connection: Any, name: str, batches: Iterable[pa.RecordBatch]) -> None
         connection.unregister("incoming")
 
 
+@contextmanager
+def ordered(
+    batches: Iterable[pa.RecordBatch], by: str, batch_rows: int = 5000, memory: str = MEMORY
+) -> Iterator[pa.RecordBatchReader]:
+    """The rows of a stream sorted by those columns, on disk where they are many; equal ones stay in their order."""
+    with database(memory) as connection:
+        store(connection, "rows", batches)
+        yield connection.sql(f"SELECT * FROM rows ORDER BY {by}, rowid").to_arrow_reader(batch_rows)  # noqa: S608
+
+
 def reader_of(batches: Iterable[pa.RecordBatch]) -> pa.RecordBatchReader:
     """The stream with the schema of its first batch. Raises ValueError without any."""
     import pyarrow as pa
