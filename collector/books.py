@@ -2,39 +2,48 @@
 
 from __future__ import annotations
 
+import struct
 from bisect import bisect_left, insort
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 
 from collector.rows import BookSnapshot, Levels
 
+INFINITY = float("inf")
+FLOAT = np.dtype(np.float64)
+
 
 class Side:
-    """The levels of one side. Prices are kept sorted, best last, so that changes at the top move little memory.
+    """The levels of one side, sorted by price.
 
     Updates are collected, newest of each price, and worked in when the book is looked at: most are overtaken before that.
     A venue that leaves out deletions of levels beyond its depth needs `settle` after each message."""
 
-    __slots__ = ("_limit", "_pending", "_prices", "_sign", "_sizes")
+    __slots__ = ("_bids", "_limit", "_pending", "_prices", "_shown", "_sizes", "_worst_shown")
 
     def __init__(self, sign: int, limit: int) -> None:
-        self._sign = sign  # +1 bids, -1 asks: keys are price × sign, ascending
+        """`sign`: +1 bids, -1 asks. `limit`: levels kept, the best."""
+        self._bids = sign > 0
         self._limit = limit
         self._prices: list[float] = []
         self._sizes: dict[float, float] = {}
         self._pending: dict[float, float] = {}
+        self._shown: tuple[int, Levels] | None = None
+        """The depth asked for last and what was shown, while that stands."""
+        self._worst_shown = 0.0
 
     def __len__(self) -> int:
         self.settle()
         return len(self._prices)
 
     def replace(self, levels: Iterable[tuple[float, float]]) -> None:
-        sign = self._sign
         self._pending.clear()
-        self._sizes = {price * sign: size for price, size in levels if size}
+        self._sizes = {price: size for price, size in levels if size}
         self._prices = sorted(self._sizes)
+        self._shown = None
         self._trim()
 
     def update(self, levels: Iterable[tuple[float, float]]) -> None:
@@ -45,41 +54,66 @@ class Side:
 
     def settle(self) -> None:
         """Work in what was collected, and drop what exceeds the limit."""
-        if not self._pending:
-            return
-        sizes, prices, sign = self._sizes, self._prices, self._sign
-        for price, size in self._pending.items():
-            key = price * sign
+        if self._pending:
+            self.work_in(self._pending.items())
+            self._pending.clear()
+
+    def work_in(self, levels: Iterable[tuple[float, float]]) -> None:
+        """As `update`, at once; nothing may be waiting."""
+        sizes, prices, worst = self._sizes, self._prices, self._worst_shown
+        # The prices whose change is seen in what was shown.
+        low, high = (worst, INFINITY) if self._bids else (-INFINITY, worst)
+        for price, size in levels:
             if size:
-                if key not in sizes:
-                    insort(prices, key)
-                sizes[key] = size
-            elif sizes.pop(key, None) is not None:
-                del prices[bisect_left(prices, key)]
-        self._pending.clear()
+                if price not in sizes:
+                    insort(prices, price)
+                sizes[price] = size
+            elif sizes.pop(price, None) is not None:
+                del prices[bisect_left(prices, price)]
+            if low <= price <= high:
+                self._shown = None
         if len(prices) > self._limit:
             self._trim()
 
     def _trim(self) -> None:
         excess = len(self._prices) - self._limit
         if excess > 0:
-            for key in self._prices[:excess]:
-                del self._sizes[key]
-            del self._prices[:excess]
+            worst = slice(0, excess) if self._bids else slice(-excess, None)
+            for price in self._prices[worst]:
+                del self._sizes[price]
+            del self._prices[worst]
 
     def top(self, depth: int) -> Levels:
-        """float64, shape (2, levels): prices and sizes of the best `depth` levels, best first."""
-        self.settle()
-        best = self._prices[: -depth - 1 : -1]
-        sizes = self._sizes
-        out = np.array((best, [sizes[key] for key in best]), dtype=np.float64)
-        if self._sign < 0:
-            np.negative(out[0], out=out[0])
-        return out
+        """float64, shape (2, levels): prices and sizes of the best `depth` levels, best first. Not to be written to."""
+        if self._pending:
+            self.settle()
+        shown, sizes = self._shown, self._sizes
+        if shown is not None and shown[0] == depth:
+            return shown[1]
+        best = self._prices[: -depth - 1 : -1] if self._bids else self._prices[:depth]
+        count = len(best)
+        # For a few levels half the time of numpy.array.
+        levels: Levels = np.ndarray(
+            (2, count), FLOAT, _packer(count)(*best, *[sizes[price] for price in best])
+        )
+        self._shown = (depth, levels)
+        if count == depth:
+            self._worst_shown = best[-1]
+        else:
+            self._worst_shown = -INFINITY if self._bids else INFINITY
+        return levels
 
     def best(self) -> float | None:
         self.settle()
-        return self._prices[-1] * self._sign if self._prices else None
+        if not self._prices:
+            return None
+        return self._prices[-1 if self._bids else 0]
+
+
+@lru_cache(2048)
+def _packer(levels: int) -> Callable[..., bytes]:
+    """For a price and a size each."""
+    return struct.Struct(f"={2 * levels}d").pack
 
 
 class Book:
@@ -132,6 +166,31 @@ class SampledBook(Book):
         self._bucket = self._ts = self._seq = 0
         self._held_recv = 0  # receive time of the update whose state is not yet out; 0: none is held
 
+    def change(
+        self,
+        ts: int,
+        recv_us: int,
+        seq: int,
+        bids: Iterable[tuple[float, float]],
+        asks: Iterable[tuple[float, float]],
+        out: list[Any],
+    ) -> None:
+        """An update (`ts` µs) of some levels."""
+        interval = self._interval
+        if interval:
+            bucket = ts // interval
+            if bucket != self._bucket and self._held_recv:
+                self.release(out)
+            self._bucket = bucket
+            self.bids.update(bids)
+            self.asks.update(asks)
+            self._ts, self._seq, self._held_recv = ts, seq, recv_us
+        else:
+            self.bids.work_in(bids)
+            self.asks.work_in(asks)
+            self._ts, self._seq, self._held_recv = ts, seq, recv_us
+            self.release(out)
+
     def before(self, ts: int, out: list[Any]) -> None:
         """To be called with the time (µs) of an update before it is applied."""
         if self._held_recv and ts // self._interval != self._bucket:
@@ -165,8 +224,9 @@ def _in_base_units(levels: Levels, contract: float, quoted: bool) -> Levels:
     """Sizes times `contract`, divided by prices where `quoted`; a level for which that is no number of its own (0, infinite)
     is none."""
     with np.errstate(over="ignore", under="ignore"):
-        levels[1] *= contract
+        sizes = levels[1] * contract
         if quoted:
-            levels[1] /= levels[0]
-    good = (levels[1] > 0) & np.isfinite(levels[1])
-    return levels if good.all() else levels[:, good]
+            sizes /= levels[0]
+    good = (sizes > 0) & np.isfinite(sizes)
+    converted = np.stack((levels[0], sizes))
+    return converted if good.all() else converted[:, good]

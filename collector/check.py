@@ -72,7 +72,7 @@ def check_feeds(config: Config) -> Iterator[Finding]:
 
 
 async def _handshake(url: str) -> None:
-    connection = await open_connection(url, lambda raw: None)
+    connection = await open_connection(url, lambda messages: None)
     await connection.close()
 
 

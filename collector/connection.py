@@ -60,7 +60,6 @@ class Connection:
         self._fetches: set[asyncio.Task[None]] = set()
         """Requests to REST; a stream asks for one thing at a time."""
         self._captured: CapturedConnection | None = None
-        self._hear = self._on_message
         self._decode = self.decoder.decode
         self._stopwatch = Stopwatch(self.decoder.decode, metrics.times)
         self._paused = False
@@ -75,9 +74,8 @@ class Connection:
         )
         if (capture := self._venue.capture) is not None:
             self._captured = capture.connection(self._venue.feed.market, self.url)
-            self._hear = self._capture
         try:
-            self._socket = await open_connection(self.url, self._hear)
+            self._socket = await open_connection(self.url, self._on_messages)
         except BaseException:
             self._recorder.closed(self.number)
             if self._captured is not None:
@@ -115,7 +113,7 @@ class Connection:
         while not reader.done():
             await asyncio.wait((reader,), timeout=TICK)
             recv_us, now = now_us(), time.monotonic()
-            self._socket.on_message = self._timed
+            self._socket.on_messages = self._timed
             if self._retired:
                 return self._retired
             if abs(jump := recv_us / 1e6 - now - clock) > CLOCK_JUMP:
@@ -179,42 +177,46 @@ class Connection:
         """Messages that came in several frames or as binary ones; ends with the connection, and says why."""
         try:
             while True:
-                self._hear(await socket.recv(decode=False))
+                self._on_messages([await socket.recv(decode=False)])
         except ConnectionClosed as error:
             return f"{type(error).__name__}: {error}"
 
-    def _timed(self, raw: bytes) -> None:
-        """For all messages of one read; those of the next are heard untimed."""
+    def _timed(self, messages: Sequence[bytes]) -> None:
+        """Those of one read, each by itself; those of the next are heard untimed."""
         assert self._socket is not None
-        self._socket.on_message, self._decode = self._hear, self._stopwatch.decode
-        self._stopwatch.time(self._hear, raw)
+        self._socket.on_messages, self._decode = self._on_messages, self._stopwatch.decode
+        for raw in messages:
+            self._stopwatch.time(self._hear, raw)
         self._decode = self.decoder.decode
 
-    def _capture(self, raw: bytes) -> None:
-        if self._captured is not None and not self._over:
-            self._captured.received(raw)
-        self._on_message(raw)
+    def _hear(self, raw: bytes) -> None:
+        self._on_messages((raw,))
 
-    def _on_message(self, raw: bytes) -> None:
+    def _on_messages(self, messages: Sequence[bytes]) -> None:
+        """Those of one read, in order."""
         if self._over:
             return  # its end is declared: what still comes must not seem to close the hole
-        recv_us = time.time_ns() // 1000
-        self._metrics.messages += 1
+        self._metrics.messages += len(messages)
         self.last_message = time.monotonic()
-        decoder, recorder = self.decoder, self._recorder
-        try:
-            items = self._decode(raw, recv_us)
-        except Exception as error:  # a mistake of ours must not cost the socket
-            log.exception(
-                "decoder failed, message put aside", url=self.url, remedy="report it with the dead letter"
-            )
-            recorder.decoder_failed(error, recv_us, raw, self.number)
-            return
-        gaps = recorder.gaps
-        if gaps.awaiting and decoder.last_push_us:
-            gaps.received(decoder.last_push_us, recv_us, self.number)
-        if items:
-            recorder.take(items, recv_us, raw, self.number)
+        decoder, recorder, number, clock_ns = self.decoder, self._recorder, self.number, time.time_ns
+        gaps, decode, take, captured = recorder.gaps, self._decode, recorder.take, self._captured
+        for raw in messages:
+            # A time of its own for each: where a venue tells none, it is the row's.
+            recv_us = clock_ns() // 1000
+            if captured is not None:
+                captured.received(raw)
+            try:
+                items = decode(raw, recv_us)
+            except Exception as error:  # a mistake of ours must not cost the socket
+                log.exception(
+                    "decoder failed, message put aside", url=self.url, remedy="report it with the dead letter"
+                )
+                recorder.decoder_failed(error, recv_us, raw, number)
+                continue
+            if gaps.awaiting and decoder.last_push_us:
+                gaps.received(decoder.last_push_us, recv_us, number)
+            if items:
+                take(items, recv_us, raw, number)
 
     def _flush(self, recv_us: int) -> None:
         recorder, gaps = self._recorder, self._recorder.gaps

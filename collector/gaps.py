@@ -33,8 +33,8 @@ class GapTracker:
         self.open: dict[Stream, OpenGap] = {}
         self.begun: set[Stream] = set()
         """Streams that have been recorded before: only these can have a hole."""
-        self._shed: dict[Stream, OpenGap] = {}
-        """Rows given up by ourselves, whatever the connections carry."""
+        self.given_up: dict[Stream, OpenGap] = {}
+        """Streams whose rows we give up ourselves, whatever the connections carry."""
         self._whole: defaultdict[Stream, dict[int, int]] = defaultdict(dict)
         """Connections that have the stream whole, and since when (event time)."""
         self.awaiting: dict[int, dict[Stream, int]] = {}
@@ -54,8 +54,8 @@ class GapTracker:
                 self.declare(stream, from_ts, since, cause, missing, recv_us)
         elif stream not in self.open:
             self.begun.add(stream)
-            given_up = self._shed.get(stream)
-            if given_up is not None and given_up.from_ts == from_ts:
+            shed = self.given_up.get(stream)
+            if shed is not None and shed.from_ts == from_ts:
                 from_ts -= 1  # rows of `gaps` are told apart by their beginning
             gap = self.open[stream] = OpenGap(from_ts, cause, missing)
             self._write(stream, gap, None, recv_us, new=True)
@@ -142,7 +142,7 @@ class GapTracker:
         self._whole.pop(stream, None)
         for source in list(self.awaiting):
             self._no_longer_awaited(stream, source)
-        self._shed.pop(stream, None)
+        self.given_up.pop(stream, None)
         if stream in self.begun and self.open.pop(stream, None) is None:
             self._write(stream, OpenGap(ts, "dropped", None), None, recv_us, new=True)
         self.begun.discard(stream)
@@ -156,23 +156,19 @@ class GapTracker:
 
     def shed(self, stream: Stream, from_ts: int, cause: str, recv_us: int) -> None:
         """Rows of the stream are given up from `from_ts` on, until `kept`."""
-        if stream not in self._shed:
+        if stream not in self.given_up:
             self.begun.add(stream)
-            gap = self._shed[stream] = OpenGap(from_ts, cause, None)
+            gap = self.given_up[stream] = OpenGap(from_ts, cause, None)
             self._write(stream, gap, None, recv_us, new=True)
 
     def kept(self, stream: Stream, ts: int, recv_us: int) -> None:
-        gap = self._shed.pop(stream, None)
+        gap = self.given_up.pop(stream, None)
         if gap is not None:
             self._write(stream, gap, max(ts, gap.from_ts), recv_us)
 
-    @property
-    def shedding(self) -> bool:
-        return bool(self._shed)
-
     def all_open(self) -> Iterator[tuple[Stream, OpenGap]]:
         yield from self.open.items()
-        yield from ((stream, gap) for stream, gap in self._shed.items() if stream not in self.open)
+        yield from ((stream, gap) for stream, gap in self.given_up.items() if stream not in self.open)
 
     def _write(
         self, stream: Stream, gap: OpenGap, to_ts: int | None, recv_us: int, new: bool = False

@@ -174,16 +174,23 @@ class Recorder:
 
     def _row(self, row: MarketRow) -> None:
         kind = type(row)
+        channel = CHANNEL_OF[kind]
         if not EARLIEST_US < row.ts < self._horizon:
-            self._unstorable(row, CHANNEL_OF[kind], f"event time {row.ts} µs can't be")
+            self._unstorable(row, channel, f"event time {row.ts} µs can't be")
         elif kind in self._journal.shedding:
-            self._shed_row(row, CHANNEL_OF[kind])
+            self._shed_row(row, channel)
         else:
-            if self.gaps.shedding:
-                self.gaps.kept((CHANNEL_OF[kind], row.symbol), row.ts, self._recv_us)
-            self._store(row, self._recv_us)
+            if self.gaps.given_up:
+                self.gaps.kept((channel, row.symbol), row.ts, self._recv_us)
+            try:
+                self._journal.add(row, self._recv_us)
+            except ENCODE_ERRORS as error:
+                self._unstorable(row, channel, str(error))
+            else:
+                self._rows[channel] += 1
 
     def _store(self, row: Row, recv_us: int) -> None:
+        """One that tells of the recording itself."""
         table = TABLE_OF[type(row)]
         try:
             self._journal.add(row, recv_us)

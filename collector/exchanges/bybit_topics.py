@@ -90,9 +90,13 @@ class Pushed(Topic):
         message = self._decode(raw)
         if message.topic != self.name:
             raise ValueError("the topic is not where it was found")
-        self.arrived(message.ts * 1000, recv_us, out)
+        push_us: int = message.ts * 1000
+        if self.broken:
+            self.arrived(push_us, recv_us, out)
+        else:
+            self.last_recv = recv_us
         self.take(message, recv_us, out)
-        return int(message.ts) * 1000
+        return push_us
 
     def take(self, message: Any, recv_us: int, out: list[Item]) -> None:
         """Append the message's rows. Raises ValueError."""

@@ -74,43 +74,35 @@ class StreamDecoder:
 
     def decode(self, raw: bytes, recv_us: int) -> Sequence[Item]:
         out: list[Item] = []
-        topics = self.find(raw)
-        if topics:
-            for topic in topics:
-                self.read(topic, raw, recv_us, out)
-        else:
-            self._read_other(raw, recv_us, out)
+        for topic in self.find(raw) or self._read_other(raw, recv_us, out):
+            topic.messages += 1
+            topic.bytes += len(raw)
+            try:
+                push_us = topic.read(raw, recv_us, out)
+            except UNREADABLE as error:
+                topic.fail(str(error), recv_us, out)
+            else:
+                if push_us > self.last_push_us:
+                    self.last_push_us = push_us
+            if topic.resync:
+                self._ask_anew(topic, recv_us, out)
         return out
 
-    def read(self, topic: Topic, raw: bytes, recv_us: int, out: list[Item]) -> None:
-        topic.messages += 1
-        topic.bytes += len(raw)
-        try:
-            push_us = topic.read(raw, recv_us, out)
-        except UNREADABLE as error:
-            topic.fail(str(error), recv_us, out)
-        else:
-            if push_us > self.last_push_us:
-                self.last_push_us = push_us
-        if topic.resync:
-            self._ask_anew(topic, recv_us, out)
-
-    def _read_other(self, raw: bytes, recv_us: int, out: list[Item]) -> None:
+    def _read_other(self, raw: bytes, recv_us: int, out: list[Item]) -> Sequence[Topic]:
+        """The topics of a data message that is spelled with white space or escapes, or its members in another order; what
+        any other message means goes to `out`."""
         try:
             message = msgspec.json.decode(raw)
             name = self.name_of(message)
-            if name not in self.by_name:
-                if name:
-                    out.append(Notice("unknown_topic", name[:200]))
-                else:
-                    self.control(message, recv_us, out)
-                return
+            if name in self.by_name:
+                return self.by_name[name]
+            if name:
+                out.append(Notice("unknown_topic", name[:200]))
+            else:
+                self.control(message, recv_us, out)
         except (*UNREADABLE, KeyError, AttributeError, IndexError) as error:
             out.append(Bad(f"not a known message: {error!r}", unnamed=True))
-            return
-        # Spelled with white space or escapes, or its members in another order.
-        for topic in self.by_name[name]:
-            self.read(topic, raw, recv_us, out)
+        return ()
 
     def answer(self, tag: str, body: bytes, recv_us: int) -> Sequence[Item]:
         """`tag` is the topic's name."""

@@ -135,10 +135,8 @@ class BookTopic(Topic):
         self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
     ) -> None:
         """The next changes of a whole book: absolute sizes, 0 deletes."""
-        self.book.before(ts, out)
-        self.book.bids.update(bids)
-        self.book.asks.update(asks)
-        self.stands(ts, recv_us, seq, out)
+        self.seq, self.last_ts = seq, ts
+        self.book.change(ts, recv_us, seq, bids, asks, out)
 
     def stands(self, ts: int, recv_us: int, seq: int, out: list[Item]) -> None:
         """To be called when an update is worked in."""

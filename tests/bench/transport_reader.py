@@ -45,7 +45,12 @@ class Counter:
 
 async def ours(url: str, counter: Counter) -> None:
     """`collector.transport`: websockets, with a shortcut for whole text frames."""
-    connection = await open_connection(url, counter)
+
+    def count(messages: list[bytes]) -> None:
+        for message in messages:
+            counter(message)
+
+    connection = await open_connection(url, count)
     await connection.send(SUBSCRIBE)
     await counter.done.wait()
     connection.transport.abort()

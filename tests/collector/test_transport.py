@@ -33,7 +33,7 @@ async def receive(handler: Handler) -> tuple[list[bytes], list[bytes], FeedConne
     whole: list[bytes] = []
     others: list[bytes] = []
     async with serve(handler, "127.0.0.1", 0, compression=None) as server:
-        connection = await open_connection(url(server), whole.append)
+        connection = await open_connection(url(server), whole.extend)
         with contextlib.suppress(ConnectionClosed):
             async with asyncio.timeout(20):
                 while True:
@@ -97,7 +97,7 @@ def test_pings_are_answered_and_requests_are_sent() -> None:
 
     async def main() -> None:
         async with serve(handler, "127.0.0.1", 0, compression=None) as server:
-            connection = await open_connection(url(server), lambda raw: None)
+            connection = await open_connection(url(server), lambda messages: None)
             await connection.send("subscribe")
             await connection.wait_closed()
 
@@ -154,7 +154,7 @@ def test_data_that_comes_with_the_handshake_is_not_lost() -> None:
         got: list[bytes] = []
         server = await asyncio.start_server(respond, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
-        connection = await open_connection(f"ws://127.0.0.1:{port}", got.append)
+        connection = await open_connection(f"ws://127.0.0.1:{port}", got.extend)
         with contextlib.suppress(ConnectionClosed):
             while True:
                 got.append(bytes(await connection.recv(decode=False)))
