@@ -104,11 +104,10 @@ def schedule(
     chosen(analyses)
     options = {"--config": file, "--symbols": symbols, "--exchange": exchange, "--analyses": analyses}
     arguments = [word for option, value in options.items() if value for word in (option, value)]
-    import structlog
-
+    from analyzer import logs
     from analyzer.schedule import Scheduler
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logs.configure()
     scheduler = Scheduler(
         endpoint(config.questdb),
         duration(window or settings.window),

@@ -16,6 +16,8 @@ from urllib.parse import quote, urlsplit
 
 import msgspec
 
+from analyzer import logs
+
 DEFAULT_FILE = Path("evenkeel.toml")
 COLLECTOR_SECTIONS = frozenset({"journal", "feeds", "http", "retention"})
 SECRETS = frozenset({"user", "password"})
@@ -63,6 +65,10 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     memory: str = ""
     user: str = ""
     password: str = ""
+
+    def __post_init__(self) -> None:
+        if "@" in urlsplit(self.url).netloc:
+            raise ValueError("url must not hold a password; set EVENKEEL_QUESTDB_USER and …_PASSWORD_FILE")
 
 
 class AnalyzerConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -160,6 +166,7 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
             table = data.setdefault(section, {})
             if isinstance(table, dict):
                 table[field.name] = _number(text) if field.type in (int, float) else text
+    logs.hide_passwords(data.get("questdb"))
     try:
         return msgspec.convert({k: v for k, v in data.items() if k not in COLLECTOR_SECTIONS}, Config)
     except msgspec.ValidationError as error:

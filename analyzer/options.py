@@ -11,6 +11,7 @@ from typing import ParamSpec
 import click
 
 from analyzer.config import Config, ConfigError, UnreachableError, duration
+from analyzer.logs import masked
 from analyzer.windows import Window, ending, parse_time
 
 P = ParamSpec("P")
@@ -42,10 +43,10 @@ def reports_errors(command: Callable[P, None]) -> Callable[P, None]:
         try:
             command(*args, **kwargs)
         except (ConfigError, ValueError) as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(masked(f"error: {error}"), err=True)
             sys.exit(BAD_USAGE)
         except (UnreachableError, SourceError, WriteError) as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(masked(f"error: {error}"), err=True)
             sys.exit(FAILED)
 
     return reporting

@@ -17,6 +17,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from collector import logs
 from collector.symbols import top_of
 
 DEFAULT_FILE = Path("evenkeel.toml")
@@ -79,12 +80,12 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
         if self.url == "managed":
             return
         parts = urlsplit(self.url)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f'url "{self.url}" must be "managed", "http://host:port" or "https://host:port"')
         if parts.username or parts.password:
             raise ValueError(
                 "url must not hold a password; set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE"
             )
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError(f'url "{self.url}" must be "managed", "http://host:port" or "https://host:port"')
 
     @property
     def watched_disk(self) -> Path | None:
@@ -218,6 +219,8 @@ def check_url(url: str, key: str, secure: str, plain: str) -> None:
     if not url:
         return
     parts = urlsplit(url)
+    if parts.username or parts.password:
+        raise ValueError(f"{key} must not hold a user or password")
     if parts.scheme == secure and parts.hostname:
         return
     if parts.scheme == plain and parts.hostname in ("127.0.0.1", "localhost", "::1"):
@@ -261,6 +264,7 @@ def load(file: str | Path | None, environ: Mapping[str, str] | None = None) -> C
             feed["symbols"] = [feed["symbols"]]
     _overlay(data, environ)
     data = {key: value for key, value in data.items() if key not in ANALYZER_SECTIONS}
+    logs.hide_passwords(data.get("questdb"))
     try:
         return msgspec.convert(data, Config, dec_hook=_decode)
     except msgspec.ValidationError as error:

@@ -9,6 +9,7 @@ from typing import ParamSpec, TypeVar
 
 import click
 
+from collector import logs
 from collector.config import ConfigError
 
 P = ParamSpec("P")
@@ -34,10 +35,10 @@ def reports_errors(command: Callable[P, R]) -> Callable[P, R]:
         try:
             return command(*args, **kwargs)
         except OperatorError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(logs.masked(f"error: {error}"), err=True)
             sys.exit(error.exit_code)
         except ConfigError as error:
-            click.echo(f"error: {error}", err=True)
+            click.echo(logs.masked(f"error: {error}"), err=True)
             sys.exit(BAD_CONFIG)
 
     return reporting

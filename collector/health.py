@@ -12,8 +12,11 @@ from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector,
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from collector.errors import OperatorError
+from collector.logs import masked
 from collector.metrics import Metrics, MetricsCollector
 
+WANTED = {"/health": ("live", "ready"), "/health/live": ("live",), "/health/ready": ("ready",)}
+"""Path → what must be true for 200; else it is 503. The body is the same."""
 Health = Callable[[], dict[str, Any]]
 
 
@@ -30,15 +33,15 @@ class HealthServer:
             timeout = 5
 
             def do_GET(self) -> None:
-                if self.path == "/health":
+                if (wanted := WANTED.get(self.path)) is not None:
                     state = health()
-                    self._answer(
-                        200 if state["ready"] else 503, "application/json", msgspec.json.encode(state)
-                    )
+                    good = all(state[key] for key in wanted)
+                    body = masked(msgspec.json.encode(state).decode())
+                    self._answer(200 if good else 503, "application/json", body.encode())
                 elif self.path == "/metrics":
                     self._answer(200, CONTENT_TYPE_LATEST, generate_latest(registry))
                 else:
-                    self._answer(404, "text/plain", b"/health or /metrics\n")
+                    self._answer(404, "text/plain", b"/health, /health/live, /health/ready or /metrics\n")
 
             def _answer(self, status: int, kind: str, body: bytes) -> None:
                 self.send_response(status)

@@ -55,6 +55,8 @@ log = structlog.get_logger()
 SEAL_SECONDS = 0.02
 """How long a row may wait in memory for its batch to fill."""
 ALARM_SECONDS = 0.25
+LIVE_SECONDS = 30.0
+"""An event loop that has not run for so long counts as dead."""
 JOURNAL_TIMEOUT = 10.0
 DRAIN_TIMEOUT = 20.0
 DATABASE_RETRY = 5.0
@@ -181,8 +183,13 @@ class App:
         return self._shipper.unavailable
 
     def health(self) -> dict[str, Any]:
-        """What /health answers. Ready: rows are being taken in and can be stored."""
-        reasons = [
+        """What /health answers. Live: event loop and journal's writer run. Ready: rows are taken in and can be stored."""
+        dead = []
+        if (late := time.monotonic() - self._sampler.beat) > LIVE_SECONDS:
+            dead.append(f"the event loop has not run for {late:.0f} s")
+        if self.journal.failure is not None:
+            dead.append(f"the journal's writer has failed: {self.journal.failure!r}")
+        reasons = dead + [
             f"symbols of feed {roster.venue.name} are not known yet"
             for roster in self.rosters
             if not roster.feeds
@@ -193,7 +200,7 @@ class App:
         if self.journal.shedding:
             reasons.append("the journal is nearly full, rows are given up")
         return {
-            "live": True,
+            "live": not dead,
             "ready": not reasons,
             "reasons": reasons,
             "uptime_s": round(time.monotonic() - self._started, 1),

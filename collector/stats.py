@@ -61,6 +61,8 @@ class Sampler:
         self._group = ControlGroup()
         self._name = process_name()
         self._loop_lag = 0.0
+        self.beat = time.monotonic()
+        """When (monotonic) the event loop was last seen to run."""
         self._facts = Facts()
         figures = {
             "memory_pss_bytes": ("RSS with shared pages divided by those who share them", "pss"),
@@ -108,7 +110,7 @@ class Sampler:
                 due += INTERVAL
                 await asyncio.to_thread(self._look)
                 self.write()
-            before = time.monotonic()
+            self.beat = before = time.monotonic()
             await asyncio.sleep(LAG_SAMPLE)
             self._loop_lag = max(self._loop_lag, time.monotonic() - before - LAG_SAMPLE)
 

@@ -136,3 +136,8 @@ def test_every_venue_has_its_four_files_and_its_units() -> None:
             assert (ROOT / file).exists(), file
         for market in EXCHANGES[name].markets:
             assert re.search(rf"^\| {name} [a-z, ]*\b{market}\b", units, re.M), (name, market)
+
+
+def test_both_programs_log_alike() -> None:
+    """Neither may import the other, so each has the file."""
+    assert (ROOT / "collector/logs.py").read_text() == (ROOT / "analyzer/logs.py").read_text()
