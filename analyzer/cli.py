@@ -7,6 +7,7 @@ import sys
 import click
 
 from analyzer import __version__
+from analyzer.audit_cli import audit
 from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
 from analyzer.export_cli import export
@@ -144,3 +145,4 @@ def metrics(form: str) -> None:
 main.add_command(dashboard)
 main.add_command(sql)
 main.add_command(export)
+main.add_command(audit)

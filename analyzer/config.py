@@ -9,7 +9,6 @@ import os
 import re
 import tomllib
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, urlsplit
@@ -17,14 +16,14 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from analyzer import logs
+from analyzer.audit.settings import AuditConfig
+from analyzer.quantities import duration as duration
 
 DEFAULT_FILE = Path("evenkeel.toml")
 COLLECTOR_SECTIONS = frozenset({"journal", "feeds", "http", "retention"})
 SECRETS = frozenset({"user", "password"})
 SERVER_FILE = "evenkeel-server.json"
 """Written by the managed server's owner into `questdb.data`."""
-LONGEST = 10 * 366 * 86400.0
-UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 class ConfigError(Exception):
@@ -43,17 +42,6 @@ class Endpoint(msgspec.Struct, frozen=True):
 
     def __repr__(self) -> str:
         return f"Endpoint({self.http_url!r})"
-
-
-def duration(text: str) -> timedelta:
-    """ "500ms", "30s", "15m", "4h", "1d". Raises ValueError."""
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)", text)
-    if match is None or not float(match[1]):
-        raise ValueError(f'"{text}" is not a duration; write for example "30s", "15m" or "4h"')
-    seconds = float(match[1]) * UNITS[match[2]]
-    if seconds > LONGEST:
-        raise ValueError(f'"{text}" is longer than ten years; write for example "30s", "15m" or "4h"')
-    return timedelta(seconds=seconds)
 
 
 class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=True):
@@ -127,12 +115,14 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     questdb: QuestDBConfig = QuestDBConfig()
     analyzer: AnalyzerConfig = AnalyzerConfig()
     confluence: ConfluenceConfig = ConfluenceConfig()
+    audit: AuditConfig = AuditConfig()
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
     "questdb": QuestDBConfig,
     "analyzer": AnalyzerConfig,
     "confluence": ConfluenceConfig,
+    "audit": AuditConfig,
 }
 
 

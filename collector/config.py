@@ -21,7 +21,7 @@ from collector import logs
 from collector.symbols import top_of
 
 DEFAULT_FILE = Path("evenkeel.toml")
-ANALYZER_SECTIONS = frozenset({"analyzer", "confluence"})
+ANALYZER_SECTIONS = frozenset({"analyzer", "confluence", "audit", "alerts"})
 """Sections of the same file that the other program owns and checks."""
 CHANNELS = ("trades", "orderbook", "liquidations", "tickers")
 SECRETS = frozenset({"user", "password"})

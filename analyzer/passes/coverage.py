@@ -20,6 +20,8 @@ GRACE_US = 15_000_000
 """A living collector writes `collector_stats` every 10 s."""
 
 Interval = tuple[int, int]
+Stream = tuple[Instrument, str]
+"""with the channel"""
 
 
 def uncovered(intervals: Sequence[Interval], start: int, end: int) -> int:
@@ -33,11 +35,9 @@ def uncovered(intervals: Sequence[Interval], start: int, end: int) -> int:
     return total
 
 
-def compute(tables: Tables, window: Window) -> list[Value]:
-    """`subscribed`: one row a stream with `first`; `gaps`: from_ts, to_ts; `resumed`: one row an open gap with `again`;
-    `alive`: one row with `last`."""
-    start, end = window.start_us, window.end_us
-    holes: dict[tuple[Instrument, str], list[Interval]] = defaultdict(list)
+def holes_of(tables: Tables, end: int) -> dict[Stream, list[Interval]]:
+    """What the collector declared as missing, in µs. `gaps`: from_ts, to_ts; `resumed`: one row an open gap with `again`."""
+    holes: dict[Stream, list[Interval]] = defaultdict(list)
     resumed = tables["resumed"]
     again = {
         (name, channel, low): int(at)
@@ -56,18 +56,31 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     ):
         closed = int(high) if high > 0 else again.get((name, channel, low), end)
         holes[name, channel].append((int(low), closed))
+    return holes
+
+
+def begun(tables: Tables) -> dict[Stream, int]:
+    """Since when each stream has been recorded, in µs. `subscribed`: one row a stream with `first`."""
+    table = tables["subscribed"]
+    channels = table.column("channel").to_pylist()
+    return {
+        (name, channel): int(first)
+        for name, channel, first in zip(
+            instruments(table), channels, microseconds(table, "first"), strict=True
+        )
+    }
+
+
+def compute(tables: Tables, window: Window) -> list[Value]:
+    """`subscribed`, `gaps`, `resumed` as above; `alive`: one row with `last`."""
+    start, end = window.start_us, window.end_us
+    holes = holes_of(tables, end)
     alive = microseconds(tables["alive"], "last")
     last = int(alive[0]) if len(alive) else 0
     dead = [(last + GRACE_US, end)] if last > 0 else []
     shares: dict[Instrument, dict[str, float]] = defaultdict(dict)
-    subscribed = tables["subscribed"]
-    for name, channel, first in zip(
-        instruments(subscribed),
-        subscribed.column("channel").to_pylist(),
-        microseconds(subscribed, "first"),
-        strict=True,
-    ):
-        missing = uncovered([(start, int(first)), *holes[name, channel], *dead], start, end)
+    for (name, channel), first in begun(tables).items():
+        missing = uncovered([(start, first), *holes.get((name, channel), []), *dead], start, end)
         shares[name][channel] = 1.0 - missing / (end - start)
     values = []
     for name, by_channel in shares.items():

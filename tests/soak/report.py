@@ -11,8 +11,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from analyzer.trend import Trend, trend
 from tests.soak.run import Outage, Outcome, Plan
-from tests.soak.trend import Trend, trend
 
 MB = 1e6
 OLD_START_MB, OLD_GROWTH_MB_PER_MINUTE, OLD_LIMIT_MB = 500, 200, 6000

@@ -1,11 +1,11 @@
-"""The soak's verdict rests on this: slopes that are known must be found, and none where there is none."""
+"""The audit's and the soak's verdicts rest on this: slopes that are known must be found, and none where there is none."""
 
 from __future__ import annotations
 
 import numpy as np
 import pytest
 
-from tests.soak.trend import MAX_POINTS, trend
+from analyzer.trend import MAX_POINTS, trend
 
 X = np.arange(300, dtype=np.float64)
 
@@ -58,3 +58,8 @@ def test_many_samples_are_binned_and_too_few_refused() -> None:
     assert found.slope == pytest.approx(-0.5)
     with pytest.raises(ValueError, match="too few"):
         trend(X[:9], X[:9])
+
+
+def test_two_points_are_a_line_where_so_few_are_allowed() -> None:
+    found = trend(X[:2], 7.0 * X[:2], fewest=2)
+    assert (found.slope, found.low, found.high) == (7.0, 7.0, 7.0)

@@ -30,11 +30,11 @@ class Trend(msgspec.Struct, frozen=True):
     """Factor by which autocorrelation enlarged the variance; 1: none was found."""
 
 
-def trend(x: Series, y: Series, confidence: float = 0.95) -> Trend:
-    """The trend of `y` over the rising `x`, both of shape (n,). Raises ValueError below 10 points."""
+def trend(x: Series, y: Series, confidence: float = 0.95, fewest: int = 10) -> Trend:
+    """The trend of `y` over the rising `x`, both of shape (n,). Raises ValueError below `fewest` (at least 2) points."""
     x, y = _bins(x, y)
     n = len(x)
-    if n < 10:
+    if n < fewest:
         raise ValueError(f"{n} points are too few for a trend")
     first, second = np.triu_indices(n, 1)
     slopes = np.sort((y[second] - y[first]) / (x[second] - x[first]))

@@ -1,0 +1,251 @@
+"""What the tables hold of a window, read once. A table or a column that is not there is empty: older ones can be audited."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from analyzer.audit import queries
+from analyzer.passes.coverage import CHANNELS, COVERAGE, Interval, Stream, begun, holes_of
+from analyzer.passes.groups import microseconds
+from analyzer.source import Source, render
+from analyzer.windows import Window
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+DAY = timedelta(days=1)
+STATS = (
+    "rss",
+    "pss",
+    "swap",
+    "memory_limit",
+    "cpu",
+    "messages",
+    "rows",
+    "bad_messages",
+    "reconnects",
+    "silences",
+    "journal_pending_bytes",
+    "lag_ms",
+    "loop_lag_ms",
+    "handle_p99_us",
+    "handle_max_us",
+    "dead_letters",
+    "wal_lag",
+    "wal_suspended",
+    "journal_disk_free",
+    "server_disk_free",
+)
+"""Columns of `collector_stats` that are looked at, where they are."""
+
+
+class Samples(msgspec.Struct):
+    """`collector_stats` of the window, in order of time; NaN where a column is not there or null."""
+
+    ts: Any
+    """int64, µs"""
+    process: list[str]
+    columns: dict[str, Any]
+    """float64"""
+
+
+class Declared(msgspec.Struct, frozen=True):
+    """One row of `gaps`; times in µs."""
+
+    start: int
+    end: int | None
+    noticed: int
+    exchange: str
+    market: str
+    symbol: str
+    channel: str
+    cause: str
+    missing: int | None
+    repaired: bool
+    repair: str | None
+    recovered: int | None
+
+    @property
+    def stream(self) -> Stream:
+        return (self.exchange, self.market, self.symbol), self.channel
+
+
+class Event(msgspec.Struct, frozen=True):
+    ts: int
+    exchange: str
+    market: str
+    symbol: str
+    channel: str
+    event: str
+    detail: str
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """Rows of one stream in its table."""
+
+    rows: int
+    newest: int
+    """time of receipt, µs"""
+    p50_ms: float | None
+    p99_ms: float | None
+    """exchange's event to receipt"""
+
+
+class Delay(msgspec.Struct, frozen=True):
+    """From the exchange's event to the receipt here."""
+
+    p50_ms: float
+    p99_ms: float
+
+
+class ProcessEvent(msgspec.Struct, frozen=True):
+    """A start or an end, as the programs tell it."""
+
+    ts: int
+    process: str
+    event: str
+    """started, stopped or crashed"""
+    cause: str
+    detail: str
+
+
+class Received(msgspec.Struct, frozen=True):
+    """What one process counted of one channel in the window: (lowest, highest) value of each counter."""
+
+    process: str
+    exchange: str
+    market: str
+    channel: str
+    messages: tuple[int, int]
+    bad: tuple[int, int]
+    silences: tuple[int, int]
+
+
+class AlertRow(msgspec.Struct, frozen=True):
+    ts: int
+    rule: str
+    severity: str
+    state: str
+    exchange: str
+    market: str
+    symbol: str
+    value: float | None
+    message: str
+
+
+class Facts(msgspec.Struct):
+    window: Window
+    samples: Samples
+    earlier: dict[str, Interval]
+    """Processes of the day before the window: first and last sample (µs)."""
+    begun: dict[Stream, int]
+    holes: dict[Stream, list[Interval]]
+    gaps: list[Declared]
+    event_counts: Counter[tuple[str, str, str, str, str]]
+    """(exchange, market, symbol, channel, event)"""
+    events: list[Event]
+    """The newest, but for subscriptions."""
+    process_events: list[ProcessEvent]
+    """Of the collectors, from a day before the window on."""
+    received: list[Received]
+    stored: dict[Stream, Stored]
+    delays: dict[str, Delay]
+    """Of all streams, by table."""
+    runs: dict[str, int]
+    """Analyses by status."""
+    last_run: int
+    """µs; 0: none"""
+    alerts: list[AlertRow]
+    firing: list[AlertRow]
+    """At the window's end."""
+    suspended: list[tuple[str, str]] | None
+    """Tables now, with the reason; None where the window does not end now."""
+
+
+def read(source: Source, window: Window, live: bool) -> Facts:
+    """Everything of the window. `live`: it ends now, so that what the server tells of itself belongs to it.
+
+    Raises SourceError."""
+    there = {name for (name,) in source.rows(queries.TABLES)}
+    day_before = Window(window.start - DAY, window.start)
+    since_then = Window(window.start - DAY, window.end)
+
+    def rows(template: str, table: str, span: Window = window) -> list[list[Any]]:
+        return source.rows(render(template, span)) if table in there else []
+
+    streams: dict[str, pa.Table] = {}
+    if {"feed_events", "gaps"} <= there:
+        for name in ("subscribed", "gaps", "resumed"):
+            streams[name] = source.fetch(render(COVERAGE.queries[name], window))
+    last_run = rows(queries.LAST_RUN, "analysis_runs")
+    return Facts(
+        window=window,
+        samples=_samples(source, window, "collector_stats" in there),
+        earlier={
+            process: (first, last)
+            for process, first, last in rows(queries.PROCESSES, "collector_stats", day_before)
+        },
+        begun=begun(streams) if streams else {},
+        holes=holes_of(streams, window.end_us) if streams else {},
+        gaps=[Declared(*row) for row in rows(queries.GAPS, "gaps")],
+        event_counts=Counter(
+            {
+                (exchange, market, symbol or "", channel or "", event): count
+                for exchange, market, symbol, channel, event, count in rows(
+                    queries.EVENT_COUNTS, "feed_events"
+                )
+            }
+        ),
+        events=[Event(row[0], *_texts(row[1:])) for row in rows(queries.EVENTS, "feed_events")],
+        process_events=[
+            ProcessEvent(row[0], *_texts(row[1:]))
+            for row in rows(queries.PROCESS_EVENTS, "process_events", since_then)
+        ],
+        received=[
+            Received(process, exchange, market, channel or "", (a, b), (c, d), (e, f))
+            for process, exchange, market, channel, a, b, c, d, e, f in rows(queries.RECEIVED, "stream_stats")
+        ],
+        stored={
+            ((exchange, market, symbol), table): Stored(count, newest or 0, p50, p99)
+            for table in CHANNELS
+            for exchange, market, symbol, count, newest, p50, p99 in rows(queries.stored(table), table)
+        },
+        delays={
+            table: Delay(p50, p99)
+            for table in ("trades", "orderbook")
+            for p50, p99 in rows(queries.delay(table), table)
+            if p50 is not None
+        },
+        runs=dict(rows(queries.RUNS, "analysis_runs")),
+        last_run=(last_run[0][0] or 0) if last_run else 0,
+        alerts=[AlertRow(*row) for row in rows(queries.ALERTS, "alerts")],
+        firing=[AlertRow(*row) for row in rows(queries.FIRING, "alerts")],
+        suspended=[(name, reason) for name, reason in source.rows(queries.SUSPENDED)] if live else None,
+    )
+
+
+def _texts(values: list[Any]) -> list[str]:
+    return [value or "" for value in values]
+
+
+def _samples(source: Source, window: Window, there: bool) -> Samples:
+    if not there:
+        return Samples(np.empty(0, np.int64), [], {name: np.empty(0) for name in STATS})
+    columns = {name for (name,) in source.rows(queries.COLUMNS)}
+    present = [name for name in STATS if name in columns]
+    table = source.fetch(render(queries.samples(present), window))
+    missing = np.full(table.num_rows, np.nan)
+    return Samples(
+        microseconds(table, "ts"),
+        table.column("process").to_pylist(),
+        {name: _floats(table, name) if name in columns else missing for name in STATS},
+    )
+
+
+def _floats(table: pa.Table, name: str) -> Any:
+    return table.column(name).cast("float64").to_numpy(zero_copy_only=False)

@@ -1,0 +1,185 @@
+"""The figures of an audit, from the facts: what is judged, shown and written as JSON."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import msgspec
+import numpy as np
+
+from analyzer.audit.facts import Declared, Delay, Facts, Samples
+from analyzer.audit.memory import RunMemory, memory_of, representative
+from analyzer.audit.processes import Restart, Run, down_times, restarts_of, runs_of
+from analyzer.audit.settings import AuditConfig
+from analyzer.audit.streams import FeedHealth, StreamHealth, feed_health, overall, stream_health
+from analyzer.passes.coverage import uncovered
+
+ADJACENT_US = 5_000_000
+DAY_S = 86_400.0
+
+
+class Incident(msgspec.Struct):
+    """Gaps of one market with one cause, next to each other in time."""
+
+    exchange: str
+    market: str
+    cause: str
+    start: int
+    end: int | None
+    """µs; None: it lasts."""
+    streams: set[str]
+    gaps: int = 0
+    repaired: int = 0
+    recovered: int = 0
+
+
+class Spread(msgspec.Struct, frozen=True):
+    """Of the samples of all processes in the window; None without any."""
+
+    now: float | None
+    p50: float | None
+    p99: float | None
+    peak: float | None
+
+
+class Figures(msgspec.Struct):
+    facts: Facts
+    audited_from: int
+    """µs: the window's start, or the first sign of life of any collector."""
+    silence_s: float | None
+    """Since the last sign of life; None: there is none in the window."""
+    restarts: list[Restart]
+    restarts_per_day: float
+    runs: list[RunMemory]
+    representative: RunMemory | None
+    coverage: float | None
+    streams: list[StreamHealth]
+    feeds: list[FeedHealth]
+    incidents: list[Incident]
+    messages: int
+    reconnects: int
+    bad_messages: int
+    dead_letters: int
+    """Counted in the window."""
+    ship_lag_ms: Spread
+    loop_lag_ms: Spread
+    handle_max_us: Spread
+    wal_lag: float | None
+    disk_free: float | None
+    """bytes, now, of the fuller of the watched disks"""
+    suspended: list[tuple[str, str]]
+
+
+def figures_of(facts: Facts, config: AuditConfig) -> Figures:
+    samples, window = facts.samples, facts.window
+    start, end = window.start_us, window.end_us
+    runs = runs_of(samples, facts.earlier)
+    first_life = min(
+        [first for first, _ in facts.earlier.values()] + [run.start for run in runs], default=start
+    )
+    audited_from = min(max(start, first_life), end)
+    seen = bool(runs or facts.earlier)
+    down = down_times(runs, audited_from, end) if seen else []
+    streams = stream_health(facts, down, audited_from)
+    restarts = restarts_of(runs, facts.earlier, facts.gaps, facts.events, facts.process_events)
+    warmup, limit = config.seconds("warmup"), config.pair("memory")[1]
+    succeeded = {(restart.previous, restart.ended_at) for restart in restarts}
+    alive = [run for run in runs if end - run.last <= run.grace and (run.process, run.last) not in succeeded]
+    memory = [memory_of(run, samples, run in alive, warmup, limit) for run in runs]
+    coverage = overall(streams)
+    if (
+        coverage is None and seen and end > audited_from
+    ):  # no stream is known: the time in which a collector was alive
+        coverage = 1.0 - uncovered(down, audited_from, end) / (end - audited_from)
+    last = max((run.last for run in runs), default=None)
+    disks = [
+        value
+        for run in alive
+        for name in ("journal_disk_free", "server_disk_free")
+        if (value := _latest(samples.columns[name][run.rows])) is not None
+    ]
+    return Figures(
+        facts=facts,
+        audited_from=audited_from,
+        silence_s=(end - last) / 1e6 if last is not None else None,
+        restarts=restarts,
+        restarts_per_day=len(restarts) / max(1.0, (end - audited_from) / 1e6 / DAY_S),
+        runs=memory,
+        representative=representative(memory, config.seconds("growth_after")),
+        coverage=coverage,
+        streams=streams,
+        feeds=feed_health(facts, streams, runs, (end - audited_from) / 3.6e9),
+        incidents=incidents_of(facts.gaps),
+        messages=_grown(samples, runs, "messages"),
+        reconnects=_grown(samples, runs, "reconnects"),
+        bad_messages=_grown(samples, runs, "bad_messages"),
+        dead_letters=_grown(samples, runs, "dead_letters"),
+        ship_lag_ms=_spread(samples, alive, "lag_ms"),
+        loop_lag_ms=_spread(samples, alive, "loop_lag_ms"),
+        handle_max_us=_spread(samples, alive, "handle_max_us"),
+        wal_lag=max(
+            (lag for run in alive if (lag := _latest(samples.columns["wal_lag"][run.rows])) is not None),
+            default=None,
+        ),
+        disk_free=min(disks, default=None),
+        suspended=_suspended(facts, samples, alive),
+    )
+
+
+def delay(facts: Facts) -> Delay | None:
+    """Books are never fetched later from REST, as trades are: their delay is the venue's and the network's alone."""
+    return facts.delays.get("orderbook") or facts.delays.get("trades")
+
+
+def incidents_of(gaps: Sequence[Declared]) -> list[Incident]:
+    """In order of their beginnings."""
+    open_ones: dict[tuple[str, str, str], Incident] = {}
+    found: list[Incident] = []
+    for gap in sorted(gaps, key=lambda gap: gap.start):
+        key = (gap.exchange, gap.market, gap.cause)
+        incident = open_ones.get(key)
+        if incident is None or (incident.end is not None and gap.start > incident.end + ADJACENT_US):
+            incident = open_ones[key] = Incident(*key, gap.start, gap.end, set())
+            found.append(incident)
+        if incident.end is not None:
+            incident.end = None if gap.end is None else max(incident.end, gap.end)
+        incident.streams.add(f"{gap.symbol} {gap.channel}")
+        incident.gaps += 1
+        incident.repaired += gap.repaired
+        incident.recovered += gap.recovered or 0
+    return found
+
+
+def _grown(samples: Samples, runs: Sequence[Run], name: str) -> int:
+    """Growth of a counter over all runs; one that began in the window counts from 0 on."""
+    total = 0.0
+    for run in runs:
+        values = samples.columns[name][run.rows]
+        values = values[~np.isnan(values)]
+        if len(values):
+            total += max(0.0, float(values[-1]) - (0.0 if run.began else float(values[0])))
+    return round(total)
+
+
+def _latest(values: Any) -> float | None:
+    told = values[~np.isnan(values)]
+    return float(told[-1]) if len(told) else None
+
+
+def _spread(samples: Samples, alive: Sequence[Run], name: str) -> Spread:
+    values = samples.columns[name]
+    values = values[~np.isnan(values)]
+    if not len(values):
+        return Spread(None, None, None, None)
+    now = [value for run in alive if (value := _latest(samples.columns[name][run.rows])) is not None]
+    p50, p99 = np.percentile(values, (50, 99))
+    return Spread(max(now, default=None), float(p50), float(p99), float(values.max()))
+
+
+def _suspended(facts: Facts, samples: Samples, alive: Sequence[Run]) -> list[tuple[str, str]]:
+    """What the server says now, else how many the collector saw at the window's end."""
+    if facts.suspended is not None:
+        return facts.suspended
+    count = max((_latest(samples.columns["wal_suspended"][run.rows]) or 0 for run in alive), default=0)
+    return [("?", "")] * round(count)

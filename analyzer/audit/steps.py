@@ -1,0 +1,60 @@
+"""What to do next about a finding that is not in order, each with a command to begin with."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from analyzer.audit.figures import Figures
+from analyzer.audit.verdicts import CRITICAL, WARNING, Finding, Step, worst
+
+NEXT: dict[str, tuple[str, str]] = {
+    "silence": ("Start the collector, or look why it does not start", "collector check && collector run"),
+    "messages": ("See whether the venues can be reached and know the symbols", "collector check"),
+    "rejected": ("Correct the symbols of the feed that the venue refuses", "collector check"),
+    "bad_messages": ("Look at what could not be read", "collector dead-letter list --kind messages"),
+    "memory": ("See what holds the memory", "collector memory top"),
+    "memory_share": ("See what holds the memory before the limit ends the process", "collector memory top"),
+    "growth": ("Compare two snapshots to see what grows", "collector memory snapshot"),
+    "swap": ("Find what else takes the memory of this machine", "free -m; ps aux --sort -rss | head"),
+    "cpu": ("Divide the feeds between two collectors, or lengthen book_interval", "collector check"),
+    "loop_lag": ("Look for a machine without CPU or with a stuck disk", "top; iostat -x 5 3"),
+    "restarts": ("Read what the process said at its end", "journalctl -u evenkeel-collector --since -1d"),
+    "coverage": ("Fetch what REST still has of the missing trades", "collector repair --since 12h --again"),
+    "undeclared": ("Repeat the audit once a collector has run again", "collector run"),
+    "ship_lag": ("See whether QuestDB takes rows", "collector db status"),
+    "latency": ("Compare the clock of this machine with another", "timedatectl; chronyc tracking"),
+    "disk_free": ("Free space, or keep less", "df -h; grep -A9 retention evenkeel.toml"),
+    "suspended": ("Mend the cause that wal_tables() names, then resume each table", ""),
+    "dead_letters": ("Look at what was put aside, and send it again", "collector dead-letter list"),
+    "failed_runs": ("Read the errors of the last passes", "analyzer run-once"),
+    "firing": ("Read what fires and what each message advises", "analyzer alerts list"),
+}
+
+
+def steps_of(findings: Sequence[Finding], figures: Figures) -> list[Step]:
+    """The worst first."""
+    steps = []
+    for verdict in (CRITICAL, WARNING):
+        for finding in findings:
+            if finding.verdict == verdict:
+                text, command = NEXT[finding.name]
+                if finding.name == "suspended":
+                    named = [name for name, _ in figures.suspended if name != "?"] or ["…"]
+                    command = "; ".join(f"ALTER TABLE {name} RESUME WAL" for name in named)
+                steps.append(Step(finding.area, f"{text} ({finding.text})", command))
+    return steps
+
+
+def areas_of(findings: Sequence[Finding]) -> dict[str, tuple[str, str]]:
+    """Area → verdict and a summary: the worst findings' words."""
+    areas: dict[str, list[Finding]] = {}
+    for finding in findings:
+        areas.setdefault(finding.area, []).append(finding)
+    summed = {}
+    for area, members in areas.items():
+        verdict = worst([finding.verdict for finding in members])
+        summed[area] = (
+            verdict,
+            "; ".join(f.text for f in members if f.verdict == verdict or len(members) == 1),
+        )
+    return summed

@@ -1,0 +1,59 @@
+"""What happened, in order of time: starts and ends, holes, broken connections, alerts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from analyzer.audit.figures import Figures
+
+LONGEST = 500
+TOLD = frozenset(
+    {"connect_failed", "banned", "rejected", "server_shutdown", "capture_failing", "added", "dropped"}
+)
+"""Events of feeds that stand for themselves; the others come with a gap."""
+
+
+class Entry(msgspec.Struct, frozen=True):
+    at: int
+    """µs"""
+    kind: str
+    text: str
+
+
+def timeline_of(figures: Figures) -> list[Entry]:
+    """The newest LONGEST of them."""
+    return sorted(_entries(figures), key=lambda entry: entry.at)[-LONGEST:]
+
+
+def _entries(figures: Figures) -> Iterator[Entry]:
+    start = figures.facts.window.start_us
+    restarted = {(restart.at, restart.process): restart for restart in figures.restarts}
+    for run in figures.runs:
+        restart = restarted.get((run.from_us, run.process))
+        if restart is not None:
+            how = f"{restart.cause}{f', {restart.detail}' if restart.detail else ''}"
+            text = f"{run.process} started, {restart.down_s:,.0f} s after {restart.previous} ({how})"
+            yield Entry(run.from_us, "restart", text)
+        elif run.from_us >= start and run.process not in figures.facts.earlier:
+            yield Entry(run.from_us, "start", f"{run.process} seen first")
+        if not run.running:
+            yield Entry(run.to_us, "end", f"{run.process} seen last, {run.rss_mb:,.0f} MB")
+    for event in figures.facts.process_events:
+        if event.ts >= start and event.event != "started":
+            yield Entry(event.ts, event.event, f"{event.process}: {event.cause} {event.detail}".rstrip())
+    for incident in figures.incidents:
+        lasts = "lasts" if incident.end is None else f"{(incident.end - incident.start) / 1e6:,.1f} s"
+        fetched = f", {incident.recovered:,} trades fetched" if incident.recovered else ""
+        text = (
+            f"{incident.exchange} {incident.market}: {incident.cause}, {len(incident.streams)} streams, {lasts}, "
+            f"{incident.repaired} of {incident.gaps} gaps repaired{fetched}"
+        )
+        yield Entry(incident.start, "gap", text)
+    for told in figures.facts.events:
+        if told.event in TOLD:
+            where = " ".join(part for part in (told.exchange, told.market, told.symbol, told.channel) if part)
+            yield Entry(told.ts, told.event, f"{where}: {told.detail}" if told.detail else where)
+    for alert in figures.facts.alerts:
+        yield Entry(alert.ts, f"alert {alert.state}", f"{alert.rule}: {alert.message}")

@@ -1,0 +1,238 @@
+"""The figures held against the thresholds: a finding each, and what to do about those that are not in order."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from analyzer.audit.figures import Figures, delay
+from analyzer.audit.settings import FALLING, AuditConfig
+
+OK, WARNING, CRITICAL, UNKNOWN = "ok", "warning", "critical", "unknown"
+ORDER = (UNKNOWN, OK, WARNING, CRITICAL)
+AREAS = (
+    "life",
+    "streams",
+    "memory",
+    "swap",
+    "cpu",
+    "restarts",
+    "coverage",
+    "latency",
+    "storage",
+    "analyses",
+    "alerts",
+)
+MARKET_RULES = frozenset(
+    {"liquidation", "liquidations_symbol", "liquidations_all", "whale", "score_long", "score_short"}
+)
+"""Alerts that tell of the market and not of this system."""
+
+
+class Finding(msgspec.Struct, frozen=True):
+    """One figure, judged."""
+
+    area: str
+    name: str
+    verdict: str
+    value: float | None
+    unit: str
+    """bytes, s, MB/h, share, cores, count"""
+    warning: float | None
+    critical: float | None
+    text: str
+    """In words."""
+
+
+class Step(msgspec.Struct, frozen=True):
+    """What to do next."""
+
+    area: str
+    text: str
+    command: str
+
+
+def worst(verdicts: Sequence[str]) -> str:
+    return max(verdicts, key=ORDER.index, default=UNKNOWN)
+
+
+def level(value: float | None, name: str, config: AuditConfig) -> str:
+    """A value that reaches its threshold is over it."""
+    if value is None:
+        return UNKNOWN
+    warning, critical = config.pair(name)
+    if name in FALLING:
+        return CRITICAL if value < critical else WARNING if value < warning else OK
+    return CRITICAL if value >= critical else WARNING if value >= warning else OK
+
+
+def judge(figures: Figures, config: AuditConfig) -> list[Finding]:
+    findings = [
+        *_life(figures, config),
+        *_streams(figures),
+        *_memory(figures, config),
+        *_machine(figures, config),
+        *_restarts(figures, config),
+        *_coverage(figures, config),
+        *_latency(figures, config),
+        *_storage(figures, config),
+        *_analyses(figures),
+        *_alerts(figures),
+    ]
+    return sorted(findings, key=lambda finding: AREAS.index(finding.area))
+
+
+def _measured(
+    area: str, name: str, value: float | None, unit: str, text: str, config: AuditConfig
+) -> Finding:
+    warning, critical = config.pair(name)
+    return Finding(area, name, level(value, name, config), value, unit, warning, critical, text)
+
+
+def _counted(area: str, name: str, count: int, text: str, verdict: str = WARNING) -> Finding:
+    return Finding(
+        area, name, verdict if count else OK, count, "count", 1 if verdict == WARNING else None, None, text
+    )
+
+
+def _life(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    running = sum(run.running for run in figures.runs)
+    warning, critical = config.pair("silence")
+    if figures.silence_s is None:
+        text = "no sign of life of any collector in this window"
+        yield Finding("life", "silence", CRITICAL, None, "s", warning, critical, text)
+    elif running:
+        text = f"{running} collector{'s' if running > 1 else ''} running"
+        yield Finding("life", "silence", OK, figures.silence_s, "s", warning, critical, text)
+    else:
+        text = f"the last sign of life of a collector is {figures.silence_s:,.0f} s old"
+        yield _measured("life", "silence", figures.silence_s, "s", text, config)
+
+
+def _streams(figures: Figures) -> Iterator[Finding]:
+    rejected = sum(stream.rejections > 0 for stream in figures.streams)
+    yield _counted("streams", "rejected", rejected, f"{rejected} streams were refused by the venue")
+    yield _counted(
+        "streams",
+        "bad_messages",
+        figures.bad_messages,
+        f"{figures.bad_messages:,} messages could not be read",
+    )
+    if figures.runs:
+        idle = not figures.messages and not figures.streams
+        errors = sum(feed.network_errors for feed in figures.feeds)
+        text = f"{figures.messages:,} messages, {errors:,} network errors, {figures.reconnects:,} reconnects"
+        yield Finding(
+            "streams",
+            "messages",
+            CRITICAL if idle else OK,
+            figures.messages,
+            "count",
+            None,
+            None,
+            "a collector runs, and nothing has come" if idle else text,
+        )
+
+
+def _memory(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    shown = [run for run in figures.runs if run.running] or figures.runs[-1:]
+    rss = max((run.rss_mb for run in shown), default=None)
+    if rss is None:
+        return
+    yield _measured("memory", "memory", rss * 1e6, "bytes", f"{rss:,.0f} MB in use", config)
+    shares = [(run.rss_mb / run.limit_mb, run.limit_mb) for run in shown if run.limit_mb]
+    if shares:
+        share, limit = max(shares)
+        text = f"{share:.0%} of the limit of {limit:,.0f} MB"
+        yield _measured("memory", "memory_share", share, "share", text, config)
+    run = figures.representative
+    if run is not None and run.growth_mb_per_hour is not None:
+        text = (
+            f"{run.growth_mb_per_hour:+,.1f} MB/h (95 %: {run.growth_low:+,.1f} … {run.growth_high:+,.1f}) "
+            f"over {run.span_s / 60:,.0f} min of {run.process}"
+        )
+        finding = _measured("memory", "growth", run.growth_mb_per_hour, "MB/h", text, config)
+        if run.span_s < config.seconds("growth_after"):
+            finding = msgspec.structs.replace(finding, verdict=UNKNOWN, text=f"{text}: too short to judge")
+        yield finding
+
+
+def _machine(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    shown = [run for run in figures.runs if run.running] or figures.runs[-1:]
+    if shown:
+        swap = max(run.swap_mb for run in shown)
+        yield _measured("swap", "swap", swap * 1e6, "bytes", f"{swap:,.0f} MB swapped out", config)
+    cpu = max((run.cpu for run in shown if run.cpu is not None), default=None)
+    if cpu is not None:
+        yield _measured("cpu", "cpu", cpu, "cores", f"{cpu:.2f} cores in use", config)
+    late = figures.loop_lag_ms
+    if late.p99 is not None and late.peak is not None:
+        text = f"event loop late by {late.p99:,.0f} ms (p99), at most {late.peak:,.0f} ms"
+        yield _measured("cpu", "loop_lag", late.p99 / 1e3, "s", text, config)
+
+
+def _restarts(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    if not figures.runs:
+        return
+    crashed = sum(restart.cause == "crashed" for restart in figures.restarts)
+    text = f"{len(figures.restarts)} restarts, {crashed} of them after a crash"
+    yield _measured("restarts", "restarts", figures.restarts_per_day, "per day", text, config)
+
+
+def _coverage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    share = figures.coverage
+    if share is None:
+        yield Finding(
+            "coverage", "coverage", UNKNOWN, None, "share", *config.pair("coverage"), "nothing was recorded"
+        )
+        return
+    repaired = sum(gap.repaired for gap in figures.facts.gaps)
+    text = f"{share:.4%} recorded; {len(figures.facts.gaps):,} gaps, {repaired:,} repaired"
+    yield _measured("coverage", "coverage", share, "share", text, config)
+    undeclared = sum(stream.undeclared_s for stream in figures.streams)
+    if undeclared:
+        text = f"{undeclared:,.0f} s of streams are missing and no gap says so"
+        yield Finding("coverage", "undeclared", WARNING, undeclared, "s", 0.0, None, text)
+
+
+def _latency(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    ship = figures.ship_lag_ms
+    if ship.p99 is not None and ship.peak is not None:
+        now = ship.now or 0.0
+        text = f"QuestDB is {now / 1e3:,.1f} s behind; p99 {ship.p99 / 1e3:,.1f} s, at most {ship.peak / 1e3:,.1f} s"
+        finding = _measured("latency", "ship_lag", now / 1e3, "s", text, config)
+        if finding.verdict == OK and level(ship.peak / 1e3, "ship_lag", config) == CRITICAL:
+            finding = msgspec.structs.replace(finding, verdict=WARNING)
+        yield finding
+    late = delay(figures.facts)
+    if late is not None:
+        text = f"{late.p50_ms:,.0f} ms from the exchange (p50), {late.p99_ms:,.0f} ms (p99)"
+        yield _measured("latency", "latency", late.p99_ms / 1e3, "s", text, config)
+
+
+def _storage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    if figures.disk_free is not None:
+        text = f"{figures.disk_free / 1e9:,.1f} GB free on the fuller disk"
+        yield _measured("storage", "disk_free", figures.disk_free, "bytes", text, config)
+    count = len(figures.suspended)
+    names = ", ".join(name for name, _ in figures.suspended if name != "?")
+    text = f"{count} tables are suspended{f': {names}' if names else ''}"
+    yield _counted("storage", "suspended", count, text, CRITICAL)
+    letters = figures.dead_letters
+    yield _counted("storage", "dead_letters", letters, f"{letters:,} dead letters")
+
+
+def _analyses(figures: Figures) -> Iterator[Finding]:
+    runs = figures.facts.runs
+    if runs:
+        failed, total = runs.get("failed", 0), sum(runs.values())
+        yield _counted("analyses", "failed_runs", failed, f"{failed:,} of {total:,} analyses failed")
+
+
+def _alerts(figures: Figures) -> Iterator[Finding]:
+    firing = [alert for alert in figures.facts.firing if alert.rule not in MARKET_RULES]
+    critical = any(alert.severity == CRITICAL for alert in firing)
+    names = ", ".join(sorted({alert.rule for alert in firing}))
+    text = f"{len(firing)} alerts are firing{f': {names}' if names else ''}"
+    yield _counted("alerts", "firing", len(firing), text, CRITICAL if critical else WARNING)
