@@ -12,14 +12,18 @@ from analyzer.passes.coverage import COVERAGE
 from analyzer.passes.cross import CROSS
 from analyzer.passes.depth import DEPTH
 from analyzer.passes.derivatives import DERIVATIVES
+from analyzer.passes.divergence import DIVERGENCE
 from analyzer.passes.flow import FLOW
 from analyzer.passes.leadlag import LEADLAG
 from analyzer.passes.liquidations import LIQUIDATIONS
 from analyzer.passes.quotes import QUOTES
+from analyzer.passes.sizes import SIZES
 from analyzer.passes.structure import STRUCTURE
 from analyzer.passes.technical import TECHNICAL
+from analyzer.passes.toxicity import TOXICITY
 from analyzer.passes.venues import VENUES
 from analyzer.passes.walls import WALLS
+from analyzer.passes.whales import WHALES
 
 ANALYSES: dict[str, Analysis] = {
     analysis.name: analysis
@@ -27,6 +31,10 @@ ANALYSES: dict[str, Analysis] = {
         COVERAGE,
         BARS,
         FLOW,
+        SIZES,
+        WHALES,
+        TOXICITY,
+        DIVERGENCE,
         BOOK,
         QUOTES,
         DEPTH,

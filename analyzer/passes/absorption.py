@@ -25,17 +25,16 @@ from typing import Any
 import numpy as np
 
 from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
+from analyzer.passes.blocks import BLOCK_US, BLOCKS, BLOCKS_SQL, starts
 from analyzer.passes.evidence import detail, iso
 from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
-BLOCK_US = 10_000_000
 MIN_BLOCKS = 12
 """Fewer have no typical block."""
 ONE_SIDED, VOLUME_TIMES, HELD = 0.8, 4.0, 0.25
 RUN, RUN_MOVES, FADED = 3, 4.0, 1 / 3
 SHOWN_TIMES, REFILLS = 4.0, 3
-COLUMNS = ("ts", "open", "high", "low", "close", "buys", "sells", "volume")
 PRICES = ("ts", "side", "price", "traded", "trades", "shown", "books")
 Rows = list[dict[str, object]]
 
@@ -46,7 +45,7 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     hidden = dict(by_instrument(tables["prices"], PRICES))
     with_books = {name for name, _ in by_instrument(tables["books"], ())}
     values = []
-    for name, blocks in by_instrument(tables["blocks"], COLUMNS):
+    for name, blocks in by_instrument(tables["blocks"], BLOCKS):
         if len(blocks["ts"]) < MIN_BLOCKS:
             continue
         found = absorption(blocks) | exhaustion(blocks)
@@ -81,7 +80,7 @@ def absorption(blocks: dict[str, Any]) -> dict[str, Rows]:
 
 def exhaustion(blocks: dict[str, Any]) -> dict[str, Rows]:
     found: dict[str, Rows] = {"exhaustion_up": [], "exhaustion_down": []}
-    times = _microseconds(blocks)
+    times = starts(blocks)
     closes = np.log(blocks["close"])
     moves = np.diff(closes)  # from block to block; the first block has none
     typical = float(np.median(np.abs(moves)))
@@ -118,7 +117,7 @@ def icebergs(prices: dict[str, Any] | None, usual: float) -> dict[str, Rows]:
     found: dict[str, Rows] = {"iceberg_bid": [], "iceberg_ask": []}
     if prices is None:
         return found
-    times = _microseconds(prices)
+    times = starts(prices)
     good = (
         (prices["traded"] >= usual)
         & (prices["traded"] >= SHOWN_TIMES * prices["shown"])
@@ -141,14 +140,10 @@ def icebergs(prices: dict[str, Any] | None, usual: float) -> dict[str, Rows]:
     return found
 
 
-def _microseconds(rows: dict[str, Any]) -> Any:
-    return rows["ts"].astype("datetime64[us]").astype(np.int64)
-
-
 def _block(blocks: dict[str, Any], n: int) -> dict[str, object]:
     numbers = {name: float(blocks[name][n]) for name in ("open", "high", "low", "close", "buys", "sells")}
     move = math.log(numbers["close"] / numbers["open"]) * 1e4
-    return {"from": iso(int(_microseconds(blocks)[n])), **numbers, "move_bps": move}
+    return {"from": iso(int(starts(blocks)[n])), **numbers, "move_bps": move}
 
 
 ABSORPTION = Analysis(
@@ -167,10 +162,7 @@ ABSORPTION = Analysis(
     ),
     channels=("trades", "orderbook"),
     queries={
-        "blocks": "SELECT ts, exchange, market, symbol, first(price) open, max(price) high, min(price) low, "  # noqa: S608
-        "last(price) close, sum(CASE WHEN side = 'buy' THEN qty ELSE 0.0 END) buys, "
-        "sum(CASE WHEN side = 'sell' THEN qty ELSE 0.0 END) sells, sum(qty) volume "
-        f"FROM trades WHERE {{where}} AND {TRADED} SAMPLE BY 10s",
+        "blocks": BLOCKS_SQL,
         "prices": "SELECT ts, exchange, market, symbol, side, price, traded, trades, shown, books FROM ("  # noqa: S608
         "SELECT timestamp_floor('10s', ts) ts, exchange, market, symbol, side, price, sum(qty) traded, count() trades, "
         "max(shown) shown, count_distinct(seen) books FROM ("

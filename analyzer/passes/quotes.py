@@ -19,6 +19,7 @@ import numpy as np
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.groups import by_instrument
 from analyzer.passes.microprice import adjustment, states
+from analyzer.passes.regression import line
 from analyzer.windows import Window
 
 INTERVAL_S = 10
@@ -71,14 +72,10 @@ def _impact(second: Any, mid: Any, ofi: Any) -> dict[str, float]:
     y = (np.diff(mid[last]) / mid[last][:-1] * 1e4)[adjacent]
     if len(x) < MIN_INTERVALS:
         return {}
-    dx, dy = x - x.mean(), y - y.mean()
-    if not np.any(dx != 0):
+    found = line(x, y)
+    if found is None:
         return {}
-    sxx, sxy, syy = float(dx @ dx), float(dx @ dy), float(dy @ dy)
-    found = {"ofi_impact": sxy / sxx}
-    if syy > 0:
-        found["ofi_r2"] = sxy * sxy / (sxx * syy)
-    return found
+    return {"ofi_impact": found.slope} | ({} if found.r2 is None else {"ofi_r2": found.r2})
 
 
 def persistence(second: Any, imbalance: Any) -> dict[str, float]:

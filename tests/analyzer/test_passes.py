@@ -38,6 +38,8 @@ SUMS = (
     "notional",
     "largest",
     "trades",
+    "buys",
+    "sells",
 )
 BOOKS = ("ts", "exchange", "market", "symbol", *book.COLUMNS)
 FORCED = ("exchange", "market", "symbol", "side", "orders", "qty", "notional", "largest")
@@ -102,6 +104,8 @@ def test_flow_by_hand() -> None:
         "notional": 850.0,
         "largest": 4.0,
         "trades": 5,
+        "buys": 1,
+        "sells": 3,
     }
     assert numbers(flow.compute({"sums": table([row], SUMS)}, window())) == pytest.approx(
         {
@@ -110,7 +114,10 @@ def test_flow_by_hand() -> None:
             "sell_volume": 2.0,
             "trade_count": 5.0,
             "largest_trade": 4.0,
+            "buy_trades": 1.0,
+            "sell_trades": 3.0,
             "imbalance": 0.5,
+            "trade_imbalance": -0.5,
             "vwap": 100.0,
         }
     )
@@ -124,9 +131,11 @@ def test_flow_of_unknown_sides_has_no_imbalance() -> None:
         "notional": 20.0,
         "largest": 2.0,
         "trades": 1,
+        "buys": 0,
+        "sells": 0,
     }
     found = numbers(flow.compute({"sums": table([row], SUMS)}, window()))
-    assert "imbalance" not in found
+    assert not {"imbalance", "trade_imbalance"} & found.keys()
     assert found["vwap"] == 10.0
 
 
@@ -278,6 +287,8 @@ def test_every_metric_that_is_computed_is_declared() -> None:
         "notional": 850.0,
         "largest": 4.0,
         "trades": 5,
+        "buys": 1,
+        "sells": 3,
     }
     assert set(numbers(flow.compute({"sums": table([row], SUMS)}, window()))) == declared
     assert WHERE["symbol"] == "BTCUSDT"

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 
 from analyzer.passes import absorption as module
-from analyzer.passes.absorption import ABSORPTION, COLUMNS, PRICES
+from analyzer.passes.absorption import ABSORPTION, PRICES
 from analyzer.passes.base import Value
+from analyzer.passes.blocks import BLOCK_US, BLOCKS
 from analyzer.windows import ending
 from collector.database.endpoint import Endpoint
 from collector.rows import BookSnapshot, Trade
@@ -40,7 +41,7 @@ def answer(
 ) -> tuple[dict[str, float], Sequence[Value]]:
     """The numbers that aren't 0, and all."""
     tables = {
-        "blocks": table(blocks, (*NAMES, *COLUMNS)),
+        "blocks": table(blocks, (*NAMES, *BLOCKS)),
         "prices": table(list(prices), (*NAMES, *PRICES)),
         "books": table([{"ts": 0}] if books else [], (*NAMES, "ts")),
     }
@@ -181,7 +182,7 @@ def some_market(rng: random.Random) -> tuple[list[BookSnapshot], list[Trade]]:
         books.append(snapshot(WINDOW.start_us + ms * 1000, bids, asks, n))
     for n, ms in enumerate(sorted(rng.sample(range(-9000, SPAN * 1000 + 9000), 1200))):
         ts = WINDOW.start_us + ms * 1000 + 500
-        busy = ts // module.BLOCK_US % 5  # in two of five blocks most is traded at the touch
+        busy = ts // BLOCK_US % 5  # in two of five blocks most is traded at the touch
         side = rng.choice((*{0: ("buy",) * 9, 1: ("sell",) * 9}.get(busy, ()), "buy", "sell", None))
         price = {0: 100.5, 1: 100.0}.get(busy, rng.choice((100.0, 100.5, 101.0)))
         trades.append(
@@ -209,14 +210,14 @@ def test_icebergs_against_plain_loops(database: Endpoint) -> None:
     volumes: dict[int, float] = {}
     groups: dict[tuple[int, str, float], list[tuple[float, float, int]]] = {}
     for trade in inside:
-        volumes[trade.ts // module.BLOCK_US] = volumes.get(trade.ts // module.BLOCK_US, 0.0) + trade.qty
+        volumes[trade.ts // BLOCK_US] = volumes.get(trade.ts // BLOCK_US, 0.0) + trade.qty
         before = [one for one in books if WINDOW.start_us <= one.ts <= trade.ts]
         if trade.side is None or not before or trade.ts - before[-1].ts > 10_000_000:
             continue
         levels = before[-1].asks if trade.side == "buy" else before[-1].bids
         for price, size in levels.T:
             if price == trade.price:
-                key = trade.ts // module.BLOCK_US, trade.side, trade.price
+                key = trade.ts // BLOCK_US, trade.side, trade.price
                 groups.setdefault(key, []).append((trade.qty, size, before[-1].ts))
     usual = statistics.median(volumes.values())
     wanted = {"buy": 0, "sell": 0}

@@ -99,6 +99,7 @@ def test_flow(database: Endpoint) -> None:
             cvd += {"buy": trade.qty, "sell": -trade.qty, None: 0.0}[trade.side]
         buys = sum(trade.qty for trade in own if trade.side == "buy")
         sells = sum(trade.qty for trade in own if trade.side == "sell")
+        takers = [sum(trade.side == side for trade in own) for side in ("buy", "sell")]
         sums = {
             "cvd": cvd,
             "buy_volume": buys,
@@ -107,6 +108,9 @@ def test_flow(database: Endpoint) -> None:
             "vwap": sum(trade.price * trade.qty for trade in own) / sum(trade.qty for trade in own),
             "trade_count": len(own),
             "largest_trade": max(trade.qty for trade in own),
+            "buy_trades": takers[0],
+            "sell_trades": takers[1],
+            "trade_imbalance": (takers[0] - takers[1]) / sum(takers),
         }
         wanted |= {(symbol, metric): value for metric, value in sums.items()}
     assert found(database, "flow") == pytest.approx(wanted)
