@@ -21,6 +21,7 @@ TRADES = 600
 PROCESS = "collector:1234"
 BTC = ("bybit", "linear", "BTCUSDT")
 ETH = ("okx", "linear", "ETH-USDT-SWAP")
+BASES = {"BTCUSDT": 65_000.0, "ETH-USDT-SWAP": 3_000.0}
 LIMIT = 8_000_000_000
 BOOK = ([99.0, 98.0, 97.0], [1.0, 2.0, 3.0], [101.0, 102.0], [4.0, 5.0])
 """prices and sizes of bids and asks"""
@@ -30,8 +31,8 @@ def rss(x: int) -> int:
     return 60_000_000 + x % 7 * 250_000
 
 
-def price(x: int) -> float:
-    return 65_000.0 + x % 40
+def price(x: int, symbol: str = "BTCUSDT") -> float:
+    return BASES[symbol] + x % 40
 
 
 def side(x: int) -> str:
@@ -105,16 +106,18 @@ def fill(endpoint: Endpoint, now: datetime) -> datetime:
     return last
 
 
-def trades(endpoint: Endpoint, name: tuple[str, str, str], start: datetime, count: int) -> None:
-    """One a second after `start`, of 0.5 units each."""
+def trades(
+    endpoint: Endpoint, name: tuple[str, str, str], start: datetime, count: int, base: float = 0.0
+) -> None:
+    """One a second after `start`, of 0.5 units each, above `base` [default: the symbol's]."""
     exchange, market, symbol = name
     before = query(endpoint, "SELECT count() FROM trades")[0][0]
     _insert(
         endpoint,
         "trades",
         f"SELECT {_sequence(start, 1)} ts, now() recv_ts, '{exchange}' exchange, '{market}' market, "
-        f"'{symbol}' symbol, CASE WHEN x % 3 = 0 THEN 'sell' ELSE 'buy' END side, 65000.0 + x % 40 price, 0.5 qty, "
-        "x::varchar trade_id",
+        f"'{symbol}' symbol, CASE WHEN x % 3 = 0 THEN 'sell' ELSE 'buy' END side, "
+        f"{base or BASES[symbol]} + x % 40 price, 0.5 qty, concat('{microseconds(start)}-', x) trade_id",
         count,
     )
     wait_rows(endpoint, "trades", before + count)

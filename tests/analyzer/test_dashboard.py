@@ -143,7 +143,7 @@ def test_tiles_alerts_and_symbols(filled: Filled) -> None:
     tiles = {one["title"]: one for one in status["tiles"]}
     then = status_tiles(filled.reader, filled.now)
     assert [one.state for one in then] == ["ok", "ok", "warning", "ok", "ok", "ok"]
-    assert (then[3].value, then[3].share) == ("61 MB", tables.rss(tables.STATS) / tables.LIMIT)
+    assert (then[3].value, then[3].share) == ("60.8 MB", tables.rss(tables.STATS) / tables.LIMIT)
     assert tiles["Gaps, last hour"]["value"] == "3"
     assert tiles["Gaps, last hour"]["detail"] == "1 repaired, longest 1 min"
     assert tiles["QuestDB"]["value"] == "up"
