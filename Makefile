@@ -39,6 +39,7 @@ soak: setup  ## memory over time under load and outages: ARGS="--duration 20m --
 faults: setup  ## every fault in its long form, a million fuzzed messages; writes var/faults/faults.md
 	@EVENKEEL_FAULTS_LONG=1 EVENKEEL_HYPOTHESIS_EXAMPLES=500 $(BIN)/pytest tests/faults tests/collector/test_journal_model.py -v $(ARGS)
 	@$(BIN)/python -m tests.fuzz --messages 1000000
+	@$(BIN)/python -m tests.fuzz.guided --seconds 300
 
 clean:  ## the environment and everything recorded here
 	rm -rf .venv var build dist
