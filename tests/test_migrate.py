@@ -14,6 +14,7 @@ from collector.config import Duration, RetentionConfig
 from collector.database.endpoint import DatabaseError, Endpoint, connect
 from collector.database.migrate import migrate, migrations, pending, set_ttls, split
 from tests.conftest import empty, query, wait_rows
+from tests.processes import wait_until
 
 KEEP = RetentionConfig()
 NAMES = [migration.name for migration in migrations()]
@@ -87,7 +88,8 @@ def test_processes_that_race_both_succeed(questdb: Endpoint) -> None:
     assert query(questdb, "SELECT DISTINCT version FROM schema_migrations ORDER BY version") == [
         (migration.version,) for migration in migrations()
     ]
-    assert query(questdb, "SELECT view_status, count() FROM materialized_views()") == [("valid", len(VIEWS))]
+    states = "SELECT view_status, count() FROM materialized_views() WHERE view_status != 'refreshing'"
+    wait_until(lambda: query(questdb, states) == [("valid", len(VIEWS))], what="valid views")
 
 
 def test_a_changed_file_is_refused(questdb: Endpoint, tmp_path: Path) -> None:
@@ -111,7 +113,8 @@ def test_a_failed_statement_is_named_and_its_file_applied_again(questdb: Endpoin
         DatabaseError, match=r'0002_two\.sql, statement "CREATE TABLE IF NOT EXISTS two .*NONSENSE'
     ):
         migrate(questdb, KEEP, tmp_path)
-    assert query(questdb, "SELECT name FROM schema_migrations") == [("0001_one.sql",)]
+    names = "SELECT name FROM schema_migrations"  # whose write-ahead log nobody has waited for
+    wait_until(lambda: query(questdb, names) == [("0001_one.sql",)], what="the first file's record")
     folder_of(tmp_path, _0002_two=good.replace("one", "half") + good.replace("one", "two"))
     assert migrate(questdb, KEEP, tmp_path) == ["0002_two.sql", "0003_never.sql"]
     assert {"one", "half", "two"} <= tables(questdb)

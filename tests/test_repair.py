@@ -28,6 +28,25 @@ def trades_of(ledger: Path, config: Path) -> dict[str, int]:
     }
 
 
+def record_trades(folder: Path, database: Endpoint, config: Path, number: int) -> None:
+    """By a collector that is ended with the signal `number` once its rows are stored and its journal knows its streams."""
+    since = time.time_ns() // 1000
+    recorded = f"SELECT count() FROM trades WHERE recv_ts > {since}"
+    with background(folder / "collector.log", "run", "--config", str(config)) as recording:
+        wait_until(
+            lambda: bool(known_streams(folder)) and query(database, recorded)[0][0] > 50,
+            timeout=90,
+            what="trades in the database",
+        )
+        recording.end(number)
+
+
+def known_streams(folder: Path) -> list[Any]:
+    """What the journal's state says is being recorded."""
+    file = folder / "journal" / "state.json"
+    return json.loads(file.read_text())["feeds"][0]["streams"] if file.exists() else []
+
+
 def test_the_running_collector_repairs_what_a_disconnect_cost(tmp_path: Path, database: Endpoint) -> None:
     """With a little market REST's newest 1,000 trades reach back past every hole."""
     ledger = tmp_path / "ledger.jsonl"
@@ -65,10 +84,8 @@ def test_repair_on_demand_fetches_what_a_killed_collector_missed(tmp_path: Path,
         urls = ready["ws_urls"]["linear"], ready["rest_url"]
         config = config_file(tmp_path, database, *urls, channels=["trades"], repair=False)
         for number in (signal.SIGKILL, signal.SIGTERM):
-            with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-                time.sleep(3)
-                recording.end(number)
-            time.sleep(1)
+            record_trades(tmp_path, database, config, number)
+            time.sleep(1)  # so long at least is the hole
         assert trades_of(ledger, config)["missing"] > 0  # which waits until all is applied
         done = collector("repair", "--config", str(config), "--since", "1h", "--format", "json")
         assert done.returncode == 0, done.stderr
@@ -101,11 +118,9 @@ def test_a_hole_larger_than_the_venue_remembers_is_repaired_in_part_and_says_so(
             "symbols": ["BTCUSDT"],
         }
         config = config_file(tmp_path, database, *urls, **more)
-        for number, pause in ((signal.SIGKILL, 4), (signal.SIGTERM, 0)):
-            with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-                time.sleep(2)
-                recording.end(number)
-            time.sleep(pause)
+        record_trades(tmp_path, database, config, signal.SIGKILL)
+        time.sleep(4)  # about a hundred trades of the symbol
+        record_trades(tmp_path, database, config, signal.SIGTERM)
         closed = "SELECT count() FROM gaps WHERE channel = 'trades' AND to_ts IS NOT NULL"
         wait_until(lambda: query(database, closed)[0][0] > 0, what="the gap")
         done = collector("repair", "--config", str(config), "--since", "1h", "--format", "json")
