@@ -49,7 +49,8 @@ def _array(*shape: int) -> bytes:
 class RowEncoder:
     """Collects encoded rows until they are taken. What bounds it is its user, by `size`."""
 
-    def __init__(self) -> None:
+    def __init__(self, collector: str = "") -> None:
+        """`collector`: of the rows that name none."""
         # Only a sender hands out buffers. With the version fixed it opens no connection, and it never sends.
         # Typed loosely: the stubs lag behind what the methods take (microseconds as the designated timestamp).
         self._sender = cast(Any, Sender(Protocol.Http, "127.0.0.1", 9000, protocol_version=2))
@@ -58,6 +59,7 @@ class RowEncoder:
         """The client's: one row at a time."""
         self._out = bytearray()
         self._ends = array("I")
+        self._collector = collector
         self._heads: dict[tuple[str | None, ...], bytes] = {}
         """How the lines of an instrument and side begin; as many as there are."""
         self._encoders: dict[type, Callable[[Any], None]] = {
@@ -212,6 +214,7 @@ class RowEncoder:
                 "symbol": row.symbol or None,
                 "channel": row.channel or None,
                 "event": row.event,
+                "collector": row.collector or self._collector or None,
             },
             columns={"recv_ts": TimestampMicros(row.recv_ts), "detail": row.detail},
             at=TimestampMicros(row.ts),
@@ -227,6 +230,7 @@ class RowEncoder:
                 "channel": row.channel,
                 "cause": row.cause,
                 "repair": row.repair,
+                "collector": row.collector or self._collector or None,
             },
             columns={
                 "recv_ts": TimestampMicros(row.recv_ts),
@@ -271,10 +275,15 @@ class RowEncoder:
 
     def _stats(self, row: CollectorStats) -> None:
         columns = {
-            name: getattr(row, name) for name in row.__struct_fields__ if name not in ("ts", "process")
+            name: getattr(row, name)
+            for name in row.__struct_fields__
+            if name not in ("ts", "process", "collector")
         }
         self._buffer.row(
-            "collector_stats", symbols={"process": row.process}, columns=columns, at=TimestampMicros(row.ts)
+            "collector_stats",
+            symbols={"process": row.process, "collector": row.collector or self._collector or None},
+            columns=columns,
+            at=TimestampMicros(row.ts),
         )
 
     def _stream_stats(self, row: StreamStats) -> None:

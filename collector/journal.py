@@ -66,7 +66,7 @@ class Journal:
         self._free = self._free_pending = 0
         self._config, self._store, self._metrics = config, store, metrics
         self._state, self._on_pressure = state, on_pressure
-        self._encoder = RowEncoder()
+        self._encoder = RowEncoder(store.collector)
         self._recv_us = 0
         self._state_due = 0.0
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()

@@ -105,7 +105,7 @@ class Repairer:
         """`endpoint()`: the database, None while it has not been reached."""
         self._venue, self._endpoint = venue, endpoint
         self._repair = Repair(venue, store)
-        self._tried: set[tuple[str, int]] = set()
+        self._tried: set[tuple[str, int, str]] = set()
         """Holes whose new state may not be in the table yet; at most AT_ONCE."""
 
     async def run(self) -> None:
@@ -119,14 +119,18 @@ class Repairer:
                 gaps = await asyncio.to_thread(
                     waiting, endpoint, self._venue.feed, now - HORIZON_US, now - SETTLE_US
                 )
-                self._tried &= {(gap.symbol, gap.from_ts) for gap in gaps}
+                self._tried &= {_key(gap) for gap in gaps}
                 for gap in gaps:
-                    if (gap.symbol, gap.from_ts) not in self._tried:
+                    if _key(gap) not in self._tried:
                         neighbours = await asyncio.to_thread(beside, endpoint, gap)
                         await self._repair.fill(gap, *neighbours)
-                        self._tried.add((gap.symbol, gap.from_ts))
+                        self._tried.add(_key(gap))
             except (psycopg.Error, DatabaseError) as error:
                 log.debug("repair waits for the database", cause=str(error))
+
+
+def _key(gap: Gap) -> tuple[str, int, str]:
+    return gap.symbol, gap.from_ts, gap.collector
 
 
 def waiting(
@@ -143,14 +147,25 @@ def waiting(
     symbols = ", ".join(["%s"] * len(feed.symbols))
     with connect(endpoint) as connection:
         rows = connection.execute(
-            "SELECT from_ts::long, to_ts::long, recv_ts::long, symbol, cause, missing FROM gaps "  # noqa: S608 - ours
+            "SELECT from_ts::long, to_ts::long, recv_ts::long, symbol, cause, missing, coalesce(collector, '') FROM gaps "  # noqa: S608 - ours
             f"WHERE exchange = %s AND market = %s AND symbol IN ({symbols}) AND channel = 'trades' "
             f"AND ts >= {since_us} AND to_ts IS NOT NULL AND recv_ts < {until_us} AND {tried} ORDER BY ts LIMIT {most}",
             (feed.exchange, feed.market, *feed.symbols),
         ).fetchall()
     return [
-        Gap(first, last, noticed, feed.exchange, feed.market, symbol, "trades", cause, missing)
-        for first, last, noticed, symbol, cause, missing in rows
+        Gap(
+            first,
+            last,
+            noticed,
+            feed.exchange,
+            feed.market,
+            symbol,
+            "trades",
+            cause,
+            missing,
+            collector=collector,
+        )
+        for first, last, noticed, symbol, cause, missing, collector in rows
     ]
 
 

@@ -90,6 +90,8 @@ class FeedEvent(msgspec.Struct, frozen=True, gc=False):
     channel: str
     event: str
     detail: str = ""
+    collector: str = ""
+    """Whose row it is, by its journal (`JournalStore.collector`); empty: that of the encoder."""
 
 
 class Gap(msgspec.Struct, frozen=True, gc=False):
@@ -111,6 +113,8 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     """What REST gave: complete, partial, none, unavailable, failed; None: not asked yet."""
     recovered: int | None = None
     """Trades that REST gave."""
+    collector: str = ""
+    """Whose row it is, by its journal (`JournalStore.collector`); empty: that of the encoder."""
 
 
 class ListedInstrument(msgspec.Struct, frozen=True, gc=False):
@@ -206,6 +210,8 @@ class CollectorStats(msgspec.Struct, frozen=True, gc=False):
     """bytes"""
     server_disk_free: int | None = None
     """bytes, where the server's disk is this machine's"""
+    collector: str = ""
+    """Whose row it is, by its journal (`JournalStore.collector`); empty: that of the encoder."""
 
 
 class StreamStats(msgspec.Struct, frozen=True, gc=False):

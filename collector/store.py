@@ -6,6 +6,8 @@ import contextlib
 import errno
 import fcntl
 import os
+import secrets
+import socket
 import threading
 import time
 from collections.abc import Sequence
@@ -82,6 +84,8 @@ class JournalStore:
         self._current = max(self._sizes, default=0)
         self._cut_torn_tail()
         self.cursor = self._load_cursor()
+        self.collector = self._load_name()
+        """The name of who writes this journal, unlike any other's, the same after a restart."""
 
     def path(self, segment: int) -> Path:
         return self.folder / f"{segment:0{NAME_DIGITS}d}{SUFFIX}"
@@ -149,6 +153,19 @@ class JournalStore:
             log.warning("journal cursor damaged, sending all again", remedy="check the journal's disk")
             return first
         return max(cursor, first, key=lambda c: (c.segment, c.offset))
+
+    def _load_name(self) -> str:
+        name = (self.load("collector") or b"").decode(errors="replace").strip()
+        if not name:
+            name = f"{socket.gethostname()}-{secrets.token_hex(3)}"
+            try:
+                self.save("collector", name.encode(), durable=True)
+            except OSError as error:
+                raise OperatorError(
+                    f"journal {self.folder}: can't be written ({error.strerror}); free space on its disk, or set "
+                    "journal.path"
+                ) from error
+        return name
 
     def begin_segment(self, header: bytes) -> None:
         """Close the current segment and open the next. Raises OSError, and then all is as it was."""

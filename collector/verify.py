@@ -17,6 +17,7 @@ from rich.table import Table
 
 from collector.config import Config, Duration, FeedConfig, load
 from collector.database.endpoint import DatabaseError, Endpoint, connect, resolve
+from collector.declared import FOR_EVER, Interval, declared
 from collector.errors import BAD_CONFIG, FAILED, OperatorError, reports_errors
 from collector.simulator import sent as fingerprints
 from collector.simulator.compare import NUMBERS, Gaps, Outcome, compare, total
@@ -24,7 +25,6 @@ from collector.simulator.ledger import TICKER_FIELDS, read_ledger
 from collector.simulator.sent import Events, Key, SentBook, Tickers, Untimed
 from collector.symbols import is_dynamic
 
-FOR_EVER = 1 << 62
 RECEIPT_US = 10_000_000
 """How long what has no time may take to be received, whose time it is given."""
 ROWS_AT_ONCE = 1000
@@ -106,26 +106,35 @@ def read_stored(
     return stored
 
 
-def read_gaps(
-    connection: psycopg.Connection[tuple[Any, ...]], exchange: str
-) -> dict[Key, list[tuple[int, int]]]:
-    """The declared holes, µs, but for those that claim to be repaired. One left open lasts until its stream is subscribed
-    again: by a collector that has another journal and does not know of it."""
-    subscribed: dict[Key, list[int]] = {}
-    query = "SELECT channel, market, symbol, ts::long FROM feed_events WHERE exchange = %s AND event = 'subscribed'"
-    for channel, market, symbol, ts in read_rows(connection, query, exchange):
-        subscribed.setdefault((channel, market, symbol), []).append(ts)
-    gaps: dict[Key, list[tuple[int, int]]] = {}
+def read_gaps(connection: psycopg.Connection[tuple[Any, ...]], exchange: str) -> dict[Key, list[Interval]]:
+    """The holes that the collectors declare together, but for those that claim to be repaired. One left open lasts until its
+    collector subscribes the stream again."""
+    alive = dict(
+        connection.execute(
+            "SELECT coalesce(collector, ''), max(ts)::long FROM collector_stats GROUP BY collector"
+        ).fetchall()
+    )
+    subscribed: dict[tuple[Key, str], list[int]] = {}
     query = (
-        "SELECT channel, market, symbol, from_ts::long, to_ts::long, recv_ts::long FROM gaps "
+        "SELECT channel, market, symbol, coalesce(collector, ''), ts::long FROM feed_events "
+        "WHERE exchange = %s AND event = 'subscribed'"
+    )
+    for channel, market, symbol, name, ts in read_rows(connection, query, exchange):
+        subscribed.setdefault(((channel, market, symbol), name), []).append(ts)
+    recording: dict[Key, dict[str, Interval]] = {}
+    for (key, name), times in subscribed.items():
+        recording.setdefault(key, {})[name] = min(times), alive.get(name, FOR_EVER)
+    holes: dict[Key, dict[str, list[Interval]]] = {}
+    query = (
+        "SELECT channel, market, symbol, coalesce(collector, ''), from_ts::long, to_ts::long, recv_ts::long FROM gaps "
         "WHERE exchange = %s AND NOT repaired"
     )
-    for channel, market, symbol, first, last, noticed in read_rows(connection, query, exchange):
+    for channel, market, symbol, name, first, last, noticed in read_rows(connection, query, exchange):
         key = (channel, market, symbol)
         if last is None:  # it may begin before the last subscription, but was noticed after it
-            last = min((ts for ts in subscribed.get(key, ()) if ts > noticed), default=FOR_EVER)
-        gaps.setdefault(key, []).append((first, last))
-    return gaps
+            last = min((ts for ts in subscribed.get((key, name), ()) if ts > noticed), default=FOR_EVER)
+        holes.setdefault(key, {}).setdefault(name, []).append((first, last))
+    return {key: declared(own, recording.get(key, {})) for key, own in holes.items()}
 
 
 def choose_depth(key: Key, sent: SentBook, feed: FeedConfig | None) -> SentBook:

@@ -143,13 +143,13 @@ def scenarios() -> list[tuple[Scenario, dict[str, dict[str, int]]]]:
 
     s = perfect("orphaned")  # left open by a collector that is gone; its successor had another journal
     s.gap("trades", -50, None)
-    s.stored("feed_events", -20, "'trades'", "'subscribed'", "''")
+    s.stored("feed_events", -20, "'trades'", "'subscribed'", "''", "NULL")
     s.trade(7, "lost", stored=False)
     out.append((s, {"trades": lost}))
 
     s = perfect("still-open")  # noticed after the last subscription, although it began before
     s.gap("trades", 5, None)
-    s.stored("feed_events", 5, "'trades'", "'subscribed'", "''")
+    s.stored("feed_events", 5, "'trades'", "'subscribed'", "''", "NULL")
     s.trade(7, "lost", stored=False)
     out.append((s, {"trades": hole}))
 

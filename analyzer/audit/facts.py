@@ -180,7 +180,7 @@ def read(source: Source, window: Window, live: bool) -> Facts:
 
     streams: dict[str, pa.Table] = {}
     if {"feed_events", "gaps"} <= there:
-        for name in ("subscribed", "gaps", "resumed"):
+        for name in ("subscribed", "gaps", "resumed", *(["alive"] if "collector_stats" in there else [])):
             streams[name] = source.fetch(render(COVERAGE.queries[name], window))
     last_run = rows(queries.LAST_RUN, "analysis_runs")
     return Facts(

@@ -28,7 +28,7 @@ def table(rows: list[dict[str, Any]], columns: tuple[str, ...]) -> pa.Table:
             data[name] = pa.array(
                 [None if v is None else T0_US + round(v * 1e6) for v in values], pa.timestamp("us", tz="UTC")
             )
-        elif name in ("exchange", "market", "symbol", "side", "channel"):
+        elif name in ("exchange", "market", "symbol", "side", "channel", "collector"):
             data[name] = pa.array(values, pa.string())
         else:
             data[name] = pa.array(values, pa.float64())

@@ -43,7 +43,7 @@ SUMS = (
 )
 BOOKS = ("ts", "exchange", "market", "symbol", *book.COLUMNS)
 FORCED = ("exchange", "market", "symbol", "side", "orders", "qty", "notional", "largest")
-STREAM = ("exchange", "market", "symbol", "channel")
+STREAM = ("exchange", "market", "symbol", "channel", "collector")
 
 
 def numbers(values: Sequence[Value], symbol: str = "BTCUSDT") -> dict[str, float]:
@@ -209,7 +209,7 @@ def covered(
         "subscribed": table([{"channel": c, "first": first} for c in channels], (*STREAM, "first")),
         "gaps": table([{"channel": "trades"} | gap for gap in gaps], (*STREAM, "from_ts", "to_ts")),
         "resumed": table([{"channel": "trades"} | row for row in again or []], (*STREAM, "from_ts", "again")),
-        "alive": table([{"last": last}], ("last",)),
+        "alive": table([{"last": last}], ("collector", "last")),
     }
     return numbers(coverage.compute(tables, window(100)))
 
@@ -239,7 +239,6 @@ def test_coverage_before_the_first_subscription_and_after_the_last_sign_of_life(
 
 
 def test_an_open_gap_ends_when_the_stream_is_subscribed_again() -> None:
-    """By a collector that did not know of the gap: with a journal of its own."""
     found = covered([{"from_ts": 20, "to_ts": None}], again=[{"from_ts": 20, "again": 50}])
     assert found["coverage_trades"] == pytest.approx(0.7)
 
@@ -253,7 +252,38 @@ def test_coverage_is_the_mean_of_the_recorded_channels() -> None:
 def test_union_of_intervals_against_counting(spans: list[tuple[int, int]]) -> None:
     intervals = [(low, low + length) for low, length in spans]
     counted = sum(any(low <= n < high for low, high in intervals) for n in range(100))
-    assert coverage.uncovered(intervals, 0, 100) == counted
+    assert sum(high - low for low, high in coverage.union(intervals, 0, 100)) == counted
+
+
+Spans = st.lists(st.tuples(st.integers(0, 99), st.integers(1, 30)), max_size=5)
+
+
+@given(Spans, Spans, st.integers(-10, 110), st.integers(-10, 110))
+def test_what_one_collector_lacks_another_covers(
+    one: list[tuple[int, int]], other: list[tuple[int, int]], first: int, last: int
+) -> None:
+    """The second begins at `first` and gives no sign of life after `last`. Counted second by second."""
+    gaps = [
+        {"collector": name, "channel": "trades", "from_ts": low, "to_ts": low + length}
+        for name, spans in (("a", one), ("b", other))
+        for low, length in spans
+    ]
+    starts = [{"channel": "trades", "collector": name, "first": at} for name, at in (("a", -5), ("b", first))]
+    tables = {
+        "subscribed": table(starts, (*STREAM, "first")),
+        "gaps": table(gaps, (*STREAM, "from_ts", "to_ts")),
+        "resumed": table([], (*STREAM, "from_ts", "again")),
+        "alive": table(
+            [{"collector": "a", "last": 1000}, {"collector": "b", "last": last}], ("collector", "last")
+        ),
+    }
+
+    def lacks(spans: list[tuple[int, int]], second: int) -> bool:
+        return any(low <= second < low + length for low, length in spans)
+
+    recorded = [not lacks(one, n) or (first <= n < last + 15 and not lacks(other, n)) for n in range(100)]
+    share = numbers(coverage.compute(tables, window(100)))["coverage_trades"]
+    assert share == pytest.approx(sum(recorded) / 100)
 
 
 def test_empty_windows_yield_nothing() -> None:
@@ -262,7 +292,7 @@ def test_empty_windows_yield_nothing() -> None:
             "subscribed": (*STREAM, "first"),
             "gaps": (*STREAM, "from_ts", "to_ts"),
             "resumed": (*STREAM, "from_ts", "again"),
-            "alive": ("last",),
+            "alive": ("collector", "last"),
         },
         "bars": {"seconds": SECONDS},
         "flow": {"sums": SUMS},

@@ -172,35 +172,40 @@ def test_liquidations(database: Endpoint) -> None:
     assert found(database, "liquidations") == pytest.approx(wanted)
 
 
-def alive(at: int) -> CollectorStats:
-    zeros = {name: 0 for name in CollectorStats.__struct_fields__ if name not in ("ts", "process", "cpu")}
+def alive(at: int, collector: str) -> CollectorStats:
+    names = [name for name in CollectorStats.__struct_fields__ if name not in ("ts", "process", "collector")]
     floats = {"cpu": 0.0, "lag_ms": 0.0, "loop_lag_ms": 0.0}
-    return CollectorStats(ts=at, process="host:1", **(zeros | floats))  # type: ignore[arg-type]
+    zeros = dict.fromkeys(names, 0) | floats
+    return CollectorStats(ts=at, process=f"host:{collector}", collector=collector, **zeros)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("last", [40, SPAN + 300], ids=["killed", "recording"])
 @pytest.mark.parametrize("seed", [4, 5])
 def test_coverage(database: Endpoint, seed: int, last: int) -> None:
-    """Whole seconds of the window are counted one by one."""
+    """Whole seconds of the window are counted one by one. Rows may be older than the column that names the collector."""
     rng = random.Random(seed)
 
     def at(second: int) -> int:
         return WINDOW.start_us + second * SECOND
 
-    rows: list[Row] = [alive(at(second)) for second in range(-60, last + 1, 10)]
+    rows: list[Row] = [alive(at(second), name) for second in range(-60, last + 1, 10) for name in ("", "a")]
     wanted: Numbers = {}
     for symbol in ("BTCUSDT", "ETHUSDT", "SOLUSDT"):
         shares = []
+        name = rng.choice(("", "a"))
         for channel in ("trades", "orderbook", "liquidations", "tickers")[: rng.randint(1, 4)]:
             stream = (*VENUE, symbol)
             subscribed = sorted(rng.sample(range(-50, SPAN + 50), 4))
-            rows += [FeedEvent(at(s), at(s), *stream, channel, "subscribed") for s in subscribed]
+            rows += [
+                FeedEvent(at(s), at(s), *stream, channel, "subscribed", collector=name) for s in subscribed
+            ]
             rows += [FeedEvent(at(-200), at(-200), *stream, channel, "connected")]
             holes = [(-1000, subscribed[0]), (last + 15, 1000)] if last < SPAN else [(-1000, subscribed[0])]
             for low in rng.sample(range(subscribed[0], SPAN + 20), 5):
                 noticed = low + rng.randint(0, 9)
                 to = rng.choice((None, low + rng.randint(0, 40)))
-                rows.append(Gap(at(low), None if to is None else at(to), at(noticed), *stream, channel, "x"))
+                ends = None if to is None else at(to)
+                rows.append(Gap(at(low), ends, at(noticed), *stream, channel, "x", collector=name))
                 again = min((s for s in subscribed if s > noticed), default=1000)
                 holes.append((low, again if to is None else to))
             if subscribed[0] < SPAN:
