@@ -16,6 +16,7 @@ from analyzer.passes.divergence import DIVERGENCE
 from analyzer.passes.flow import FLOW
 from analyzer.passes.leadlag import LEADLAG
 from analyzer.passes.liquidations import LIQUIDATIONS
+from analyzer.passes.markout import MARKOUT
 from analyzer.passes.quotes import QUOTES
 from analyzer.passes.sizes import SIZES
 from analyzer.passes.structure import STRUCTURE
@@ -33,6 +34,7 @@ ANALYSES: dict[str, Analysis] = {
         FLOW,
         SIZES,
         WHALES,
+        MARKOUT,
         TOXICITY,
         DIVERGENCE,
         BOOK,
