@@ -16,12 +16,15 @@ from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
 from analyzer.config import Endpoint
+from analyzer.notify import Notifier
 from analyzer.signals import Run, WriteError, write
 from analyzer.windows import Window, aligned, ending, microseconds
 
 log = structlog.get_logger()
 
 STOP_SECONDS = 10.0
+GRACE_SECONDS = 60.0
+"""How much later than planned a pass may end before systemd's watchdog is told no more of progress."""
 
 
 class Scheduler:
@@ -42,6 +45,8 @@ class Scheduler:
         self._time_limit, self._arguments = time_limit, list(arguments)
         self._child: subprocess.Popen[str] | None = None
         self._stopping = False
+        self._ended_at = time.monotonic()
+        """When the newest pass ended (monotonic), or this began."""
 
     def run(self, duration: timedelta | None) -> None:
         """Until SIGTERM, SIGINT, or `duration`. A pass that comes too late, or while one runs, is left to the next."""
@@ -64,8 +69,14 @@ class Scheduler:
         scheduler.start()
         log.info("scheduled", every=str(self._every), window=str(self._length), first=first.isoformat())
         end = None if duration is None else time.monotonic() + duration.total_seconds()
+        notifier, tell_at = Notifier(), time.monotonic()
+        notifier.ready(f"first pass at {first.isoformat()}")
         while not stop[0] and (end is None or time.monotonic() < end):
             time.sleep(0.1)
+            if time.monotonic() >= tell_at:
+                tell_at += notifier.interval
+                notifier.progress(f"{self.passes} passes, {self.failures} failed", self.stuck())
+        notifier.stopping("waiting for the last pass")
         self._stopping = True
         deadline = time.monotonic() + STOP_SECONDS
         while self._child is not None and time.monotonic() < deadline:
@@ -74,6 +85,13 @@ class Scheduler:
             self._child.kill()
         scheduler.shutdown(wait=True)
         log.info("stopped", passes=self.passes, failures=self.failures)
+
+    def stuck(self) -> str:
+        """Why systemd's watchdog is not to be told of progress, else "". A pass that fails is progress: the next goes on."""
+        late = time.monotonic() - self._ended_at
+        if late > (self._every + self._settle + self._time_limit).total_seconds() + GRACE_SECONDS:
+            return f"no pass has ended for {late:.0f} s"
+        return ""
 
     def pass_once(self) -> None:
         """One pass over the window that ended at the last multiple of the cadence."""
@@ -100,6 +118,7 @@ class Scheduler:
             code, errors = None, ""
         finally:
             self._child = None
+            self._ended_at = time.monotonic()
         took_ms = (time.time_ns() // 1000 - started) / 1e3
         if code == 0:
             log.info("pass", window_end=window.end.isoformat(), took_ms=round(took_ms))

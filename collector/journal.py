@@ -72,6 +72,8 @@ class Journal:
         self._queue: queue.SimpleQueue[_Item | None] = queue.SimpleQueue()
         self._queued = 0
         self._paused = False
+        self.turns = 0
+        """Of the writer: batches written, and attempts that failed."""
         self._lock = threading.Lock()
         self._give_up_at: float | None = None
         self.failure: Exception | None = None
@@ -92,6 +94,11 @@ class Journal:
             "Bytes that QuestDB has not acknowledged",
             store.pending_bytes,
         )
+
+    @property
+    def queued(self) -> int:
+        """Bytes that wait for the writer."""
+        return self._queued
 
     def start(self) -> None:
         """Raises OperatorError when the disk takes nothing."""
@@ -168,6 +175,7 @@ class Journal:
     def _write(self, data: bytes, ends: array[int], recv_us: int) -> bool:
         record = encode_record(data, ends, recv_us)
         while True:
+            self.turns += 1
             try:
                 if self._store.size() >= self._config.segment_bytes:
                     self._store.sync()

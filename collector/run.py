@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import faulthandler
 import functools
 import gc
 import signal
@@ -41,6 +42,7 @@ from collector.instruments import Directory, check_feeds, rest_url
 from collector.journal import Journal
 from collector.life import Life
 from collector.metrics import Metrics
+from collector.progress import Progress
 from collector.repair import Repairer
 from collector.roster import Roster
 from collector.rows import Row
@@ -106,6 +108,7 @@ class App:
             self.journal, store, self.metrics, config.questdb.watched_disk, self.life.look
         )
         self._shipper: Shipper | None = None
+        self._progress = Progress(self.journal, lambda: self._shipper)
         self._stopping = threading.Event()
         self._clean = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -182,6 +185,15 @@ class App:
             return "it has not been reached yet"
         return self._shipper.unavailable
 
+    def _status(self) -> str:
+        """The second half of systemd's status line."""
+        feeds = self.feeds
+        connected, waiting = sum(feed.connected for feed in feeds), self._store.pending_bytes() / 2**20
+        cause = self.unavailable()
+        return f"{connected} of {len(feeds)} connected; {waiting:.1f} MiB wait for QuestDB" + (
+            f": {cause}" if cause else ""
+        )
+
     def health(self) -> dict[str, Any]:
         """What /health answers. Live: event loop and journal's writer run. Ready: rows are taken in and can be stored."""
         dead = []
@@ -231,6 +243,7 @@ class App:
         tasks = [asyncio.create_task(work) for work in (self._seal(), self._watch(), self._sampler.run())]
         tasks += [asyncio.create_task(repairer.run()) for repairer in self._repairers]
         feeds = [asyncio.create_task(roster.run()) for roster in self.rosters]
+        told = asyncio.create_task(self._progress.run(self.metrics, self._status))
         try:
             async with asyncio.timeout(duration):
                 done, _ = await asyncio.wait(
@@ -241,7 +254,8 @@ class App:
         except TimeoutError:
             pass
         log.info("stopping", messages=self.metrics.messages)
-        await self._cancel(feeds)
+        self._progress.stopping()
+        await self._cancel([told, *feeds])
         for venue in self._venues:
             await venue.rest.close()
         await self._cancel(tasks)
@@ -413,6 +427,7 @@ def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> No
 def run(file: str | None, duration: str | None) -> None:
     """Record until stopped. SIGTERM drains and exits 0."""
     logs.configure()
+    faulthandler.enable()  # systemd's watchdog ends a process by SIGABRT: where every thread stood is told then
     try:
         seconds = Duration.parse(duration) if duration else None
     except ValueError as error:

@@ -61,6 +61,8 @@ class Shipper(threading.Thread):
         metrics.fills[bounds.POST.name] = lambda: self._read_bytes
         metrics.fills[bounds.RECORD.name] = lambda: self._largest_record
         self._largest_record = 0
+        self.turns = 0
+        """Rounds, looks at the server and attempts to post, whether or not they succeed."""
         self.unavailable = ""
         """Why QuestDB takes nothing just now, else ""."""
 
@@ -92,6 +94,7 @@ class Shipper(threading.Thread):
     def _ship(self) -> None:
         trim_at = look_at = 0.0
         while True:
+            self.turns += 1
             started = time.monotonic()
             if started >= look_at:
                 if not self._look_at_server():
@@ -125,6 +128,7 @@ class Shipper(threading.Thread):
         delays = backoff(RETRY_FIRST, LOOK_SECONDS)
         stopping = False
         while True:
+            self.turns += 1
             try:
                 server = self._sink.identity()
                 cause, remedy = self._sink.ailment()
@@ -285,6 +289,7 @@ class Shipper(threading.Thread):
         delays = backoff(RETRY_FIRST, RETRY_CAP)
         stopping = False
         while True:
+            self.turns += 1
             try:
                 self._sink.post(pieces)
             except UnavailableError as error:

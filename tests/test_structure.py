@@ -138,6 +138,7 @@ def test_every_venue_has_its_four_files_and_its_units() -> None:
             assert re.search(rf"^\| {name} [a-z, ]*\b{market}\b", units, re.M), (name, market)
 
 
-def test_both_programs_log_alike() -> None:
+@pytest.mark.parametrize("name", ["logs.py", "notify.py"])
+def test_both_programs_have_the_same(name: str) -> None:
     """Neither may import the other, so each has the file."""
-    assert (ROOT / "collector/logs.py").read_text() == (ROOT / "analyzer/logs.py").read_text()
+    assert (ROOT / "collector" / name).read_text() == (ROOT / "analyzer" / name).read_text()

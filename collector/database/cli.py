@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import threading
 from typing import Any
 
 import click
@@ -12,9 +14,10 @@ from rich.table import Table
 
 from collector.config import Config, load
 from collector.database import managed
-from collector.database.endpoint import Endpoint, connect, of_url, require_supported, resolve
+from collector.database.endpoint import Endpoint, answers, connect, of_url, require_supported, resolve
 from collector.database.migrate import migrate as apply_migrations
 from collector.errors import FAILED, OperatorError, reports_errors
+from collector.notify import Notifier
 
 config_option = click.option(
     "--config", metavar="FILE", help="Configuration file; default: evenkeel.toml if it exists."
@@ -76,6 +79,30 @@ def stop(config: str | None) -> None:
     click.echo(
         "QuestDB stopped" if stopped else f"no managed QuestDB runs in {managed.data_dir(settings.questdb)}"
     )
+
+
+@db.command("run")
+@config_option
+@reports_errors
+def run_server(config: str | None) -> None:
+    """Keep it in the foreground, for systemd or another supervisor. Exit 1 when it ends by itself."""
+    settings = _managed(load(config)).questdb
+    notifier, stopped = Notifier(), threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stopped.set())
+
+    def ready(server: managed.ManagedServer) -> None:
+        where = f"QuestDB {server.version}: console {server.http}, pid {server.pid}"
+        click.echo(where)
+        notifier.ready(where)
+        threading.Thread(target=watch, args=(server, where), daemon=True).start()
+
+    def watch(server: managed.ManagedServer, where: str) -> None:
+        while not stopped.wait(notifier.interval):
+            notifier.progress(where, "" if answers(server.http) else f"no answer at {server.http}")
+        notifier.stopping("QuestDB stops")
+
+    managed.run(settings, stopped, ready)
 
 
 @db.command()

@@ -10,8 +10,9 @@ import fcntl
 import os
 import shutil
 import subprocess
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,10 @@ from collector.database.endpoint import PG_PASSWORD, PG_USER, DatabaseError, End
 from collector.database.runtime import Say
 
 STATE_FILE = "evenkeel-server.json"
+SUPERVISED_FILE = "evenkeel-server.supervised"
+"""There while `run` is what keeps the server: others neither start it nor start it again."""
+RUN_LOOK = 1.0
+"""Seconds between looks whether the server still runs."""
 LOCK_FILE = "evenkeel-server.lock"
 MAIN_CLASS = "io.questdb/io.questdb.ServerMain"
 MIN_FREE = 1 << 30
@@ -70,8 +75,11 @@ def status(config: QuestDBConfig) -> ManagedServer | None:
 
 
 def crashed(config: QuestDBConfig) -> bool:
-    """Whether the server of that folder ended without `stop`."""
-    return status(config) is None and (data_dir(config) / STATE_FILE).exists()
+    """Whether the server of that folder ended without `stop`, and nobody else starts it again."""
+    folder = data_dir(config)
+    return (
+        status(config) is None and (folder / STATE_FILE).exists() and not (folder / SUPERVISED_FILE).exists()
+    )
 
 
 def start(config: QuestDBConfig, say: Say = say_on_stderr) -> ManagedServer:
@@ -82,32 +90,70 @@ def start(config: QuestDBConfig, say: Say = say_on_stderr) -> ManagedServer:
         if server is not None:
             _await_ready(server, folder)
             return server
-        if (folder / STATE_FILE).exists():
-            say(f"{folder / STATE_FILE} is of a server that ended without 'collector db stop': removed")
-            (folder / STATE_FILE).unlink()
-        _require_space(folder)
-        jar, java = runtime.questdb_jar(say), runtime.java()
-        for attempt in (1, 2, 3):
-            http_port, pg_port = (
-                ports.choose(config.http_port, "http_port"),
-                ports.choose(config.pg_port, "pg_port"),
+        if (folder / SUPERVISED_FILE).exists():
+            raise DatabaseError(
+                "start QuestDB",
+                str(folder),
+                "'collector db run' keeps it, and it does not run now",
+                f"start that again (systemctl start evenkeel-questdb); without it remove {folder / SUPERVISED_FILE}",
             )
-            say(f"starting QuestDB {runtime.VERSION} in {folder} (http://127.0.0.1:{http_port})")
-            server = _spawn(config, folder, java, jar, http_port, pg_port)
-            try:
-                _await_ready(server, folder)
-            except _DiedError as error:
-                (folder / STATE_FILE).unlink(missing_ok=True)
-                # A free port can be taken between its choice and its use.
-                if 0 in (config.http_port, config.pg_port) and "could not bind" in str(error) and attempt < 3:
-                    continue
-                raise _failed(folder, str(error)) from error
-            return server
+        return _start_anew(config, folder, say)
+
+
+def run(config: QuestDBConfig, stop: threading.Event, on_ready: Callable[[ManagedServer], None]) -> None:
+    """Keep a server in the foreground until `stop` is set, under a supervisor that starts it again: nobody else does from
+    now on. Raises DatabaseError when one runs already, or when it ends by itself."""
+    folder = data_dir(config)
+    with _locked(folder, say_on_stderr):
+        if (server := status(config)) is not None:
+            raise DatabaseError(
+                "run QuestDB",
+                str(folder),
+                f"one runs already, pid {server.pid}",
+                "'collector db stop' ends it",
+            )
+        (folder / SUPERVISED_FILE).touch()
+        server = _start_anew(config, folder, say_on_stderr)
+    on_ready(server)
+    while not stop.wait(RUN_LOOK):
+        if _process(server, folder) is None:
+            raise _failed(folder, _last_lines(folder))
+    _end(config, say_on_stderr)
+
+
+def _start_anew(config: QuestDBConfig, folder: Path, say: Say) -> ManagedServer:
+    """Under the lock."""
+    if (folder / STATE_FILE).exists():
+        say(f"{folder / STATE_FILE} is of a server that ended without 'collector db stop': removed")
+        (folder / STATE_FILE).unlink()
+    _require_space(folder)
+    jar, java = runtime.questdb_jar(say), runtime.java()
+    for attempt in (1, 2, 3):
+        http_port, pg_port = (
+            ports.choose(config.http_port, "http_port"),
+            ports.choose(config.pg_port, "pg_port"),
+        )
+        say(f"starting QuestDB {runtime.VERSION} in {folder} (http://127.0.0.1:{http_port})")
+        server = _spawn(config, folder, java, jar, http_port, pg_port)
+        try:
+            _await_ready(server, folder)
+        except _DiedError as error:
+            (folder / STATE_FILE).unlink(missing_ok=True)
+            # A free port can be taken between its choice and its use.
+            if 0 in (config.http_port, config.pg_port) and "could not bind" in str(error) and attempt < 3:
+                continue
+            raise _failed(folder, str(error)) from error
+        return server
     raise AssertionError("unreachable")
 
 
 def stop(config: QuestDBConfig, say: Say = say_on_stderr) -> bool:
-    """End the server that `start` started in that folder; False when none ran. Raises DatabaseError."""
+    """End the server of that folder for good; False when none ran. Raises DatabaseError."""
+    (data_dir(config) / SUPERVISED_FILE).unlink(missing_ok=True)
+    return _end(config, say)
+
+
+def _end(config: QuestDBConfig, say: Say) -> bool:
     folder = data_dir(config)
     if not (folder / STATE_FILE).exists():
         return False
