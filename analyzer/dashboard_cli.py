@@ -7,6 +7,7 @@ import sys
 import click
 
 from analyzer.config import load
+from analyzer.logs import masked
 from analyzer.options import FAILED, config_option, reports_errors
 
 
@@ -26,13 +27,13 @@ def dashboard(file: str | None, listen: str) -> None:
 
     address = parse_address(listen)
     token = token_for(address)
-    import structlog
-
+    from analyzer import logs
     from analyzer.dashboard.server import ListenError, serve
 
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    logs.hide(token)
+    logs.configure()
     try:
         serve(config, address, token)
     except ListenError as error:
-        click.echo(f"error: {error}", err=True)
+        click.echo(masked(f"error: {error}"), err=True)
         sys.exit(FAILED)

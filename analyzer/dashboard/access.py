@@ -21,7 +21,7 @@ TOKEN_VARIABLE = "EVENKEEL_DASHBOARD_TOKEN"  # noqa: S105 - its name
 SHORTEST_TOKEN = 16
 COOKIE = "evenkeel_dashboard"
 SESSION_S = 30 * 86400
-OPEN_PATHS = frozenset({"/login", "/health"})
+OPEN_PATHS = frozenset({"/login", "/health", "/health/live", "/health/ready"})
 LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 

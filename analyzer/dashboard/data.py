@@ -12,12 +12,14 @@ from typing import Any
 import flask
 import msgspec
 
+from analyzer.audit.settings import AuditConfig
 from analyzer.dashboard import alerts, market, system, tiles
 from analyzer.dashboard.cache import Cache
 from analyzer.dashboard.figures import Chart
 from analyzer.dashboard.panels import MARKET
 from analyzer.dashboard.ranges import DEFAULT_RANGE, RANGES, Range
 from analyzer.dashboard.reader import Instrument, QueryError, Reader, UnavailableError
+from analyzer.logs import masked
 
 Document = dict[str, Any]
 Key = tuple[object, ...]
@@ -41,8 +43,8 @@ class Body(msgspec.Struct, frozen=True):
 class Data:
     """The answers: how things are now, the system's charts, one symbol's, and the symbols that there are."""
 
-    def __init__(self, reader: Reader) -> None:
-        self._reader = reader
+    def __init__(self, reader: Reader, limits: AuditConfig) -> None:
+        self._reader, self._limits = reader, limits
         self._cache: Cache[Body] = Cache(ENTRIES)
         self._away = ""
         self._away_until = 0.0
@@ -52,19 +54,24 @@ class Data:
         server.add_url_rule("/data/system", view_func=self.system)
         server.add_url_rule("/data/market", view_func=self.market)
         server.add_url_rule("/data/symbols", view_func=self.symbols)
-        server.add_url_rule("/health", view_func=self.health)
+        server.add_url_rule("/health/live", view_func=lambda: _json({"live": True}, 200))
+        for path in ("/health", "/health/ready"):
+            server.add_url_rule(path, view_func=self.health)
 
     def status(self) -> flask.Response:
         return self._answer(("status",), STATUS_FRESH_S, self._status)
 
     def _status(self) -> Document:
-        return {"tiles": tiles.tiles(self._reader, datetime.now(UTC)), "alerts": alerts.alerts(self._reader)}
+        return {
+            "tiles": tiles.tiles(self._reader, datetime.now(UTC), self._limits),
+            "alerts": alerts.alerts(self._reader),
+        }
 
     def system(self) -> flask.Response:
         span = _range()
 
         def make() -> Document:
-            return {"charts": system.charts(self._reader, span, datetime.now(UTC))}
+            return {"charts": system.charts(self._reader, span, datetime.now(UTC), self._limits)}
 
         return self._answer(("system", span.name), span.fresh_s, make)
 
@@ -104,7 +111,7 @@ class Data:
         try:
             made = self._body(key, fresh_s, make)
         except UnavailableError as error:
-            return _json({"error": str(error), "tiles": tiles.away(), "alerts": None}, 200)
+            return _json({"error": masked(str(error)), "tiles": tiles.away(), "alerts": None}, 200)
         response = flask.Response(made.zipped, mimetype="application/json")
         response.headers["Content-Encoding"] = "gzip"
         response.headers["Cache-Control"] = "no-cache"

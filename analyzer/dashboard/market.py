@@ -7,8 +7,11 @@ from collections import defaultdict
 from datetime import datetime
 from typing import Any
 
+import msgspec
+
 from analyzer.dashboard.figures import (
     BUY,
+    MAX_LINES,
     SELL,
     SERIES,
     Axis,
@@ -25,12 +28,19 @@ from analyzer.dashboard.ranges import Range
 from analyzer.dashboard.reader import Instrument, Reader, of_instrument
 from analyzer.dashboard.system import NOT_RUNNING, bounds, guarded
 from analyzer.passes.base import TRADED
+from analyzer.passes.confluence import VERDICTS
 
 MAX_BANDS = 100
-SCORE_PARTS = 6
+NO_PASSES = "is `analyzer schedule` running?"
 PRICE, BASE, SIGNED_BASE = Axis("", ",", floor=False), Axis(""), Axis("", floor=False)
 QUOTE, SCORE = Axis(""), Axis("", ".3~f", floor=False)
 SPAN_MS = tuple[int, int]
+
+
+class NoScore(msgspec.Struct):
+    """Of the detail of `confluence`, what tells why there is no score."""
+
+    why: str = ""
 
 
 def charts(reader: Reader, name: Instrument, span: Range, now: datetime) -> dict[str, Chart]:
@@ -134,9 +144,7 @@ class _Symbol:
         """What the analysis `depth` found within 10 bps of the mid."""
         found = self._signals("depth", ("depth_bid_10bps_notional", "depth_ask_10bps_notional"))
         if not found:
-            return Chart(
-                empty=f"no depth was computed in the last {self.span.words}; is `analyzer schedule` running?"
-            )
+            return Chart(empty=f"no depth was computed in the last {self.span.words}; {NO_PASSES}")
         traces, parts = [], []
         for side, color in (("bid", BUY), ("ask", SELL)):
             points = found.get(f"depth_{side}_10bps_notional", [])
@@ -168,30 +176,34 @@ class _Symbol:
         return Chart(caption, figure=over_time(traces, SIGNED_BASE, self.bounds, barmode="relative"))
 
     def scores(self) -> Chart:
-        """What the analysis `confluence` found: the score, and the parts that weigh most in it now."""
+        """What the analysis `confluence` found: its score of 0 to 100 (50: neither way), and that of each component."""
         found = self._signals("confluence")
+        verdicts, _ = found.pop("verdict", []), found.pop("weight", [])
         score = found.pop("score", [])
         if not score:
-            return Chart(
-                empty=f"no score was computed in the last {self.span.words}; is `analyzer schedule` running?"
-            )
-        parts = sorted(found, key=lambda metric: -abs(found[metric][-1][1] or 0.0))
+            return Chart(empty=self._no_score())
         traces = [
-            line(
-                metric,
-                found[metric],
-                SERIES[1 + i % (len(SERIES) - 1)],
-                SCORE,
-                line={"width": 1},
-                opacity=0.7,
-            )
-            for i, metric in enumerate(parts[:SCORE_PARTS])
+            line(part, found[part], SERIES[1 + i % (len(SERIES) - 1)], SCORE, line={"width": 1}, opacity=0.7)
+            for i, part in enumerate(sorted(found)[:MAX_LINES])
         ]
         traces.append(line("score", score, SERIES[0], SCORE, line={"width": 2.5}))
-        caption = f"score {signed(score[-1][1] or 0.0)}"
-        if len(parts) > SCORE_PARTS:
-            caption += f"; {len(parts) - SCORE_PARTS} parts that weigh less are not drawn"
-        return Chart(caption, figure=over_time(traces, SCORE, self.bounds))
+        verdict = VERDICTS.get(round(verdicts[-1][1] or 0.0), "") if verdicts else ""
+        caption = f"last {score[-1][1]:.0f} of 100" + (f", {verdict}" if verdict else "")
+        figure = over_time(traces, SCORE, self.bounds)
+        figure["layout"]["yaxis"] |= {"range": [0, 100], "dtick": 25}
+        return Chart(caption, figure=figure)
+
+    def _no_score(self) -> str:
+        rows = self.reader.rows(
+            f"SELECT detail FROM signals WHERE {self.where} AND analysis = 'confluence' "  # noqa: S608
+            "AND metric = 'weight' LIMIT -1"
+        )
+        try:
+            why = msgspec.json.decode(rows[0][0] or b"", type=NoScore).why if rows else ""
+        except msgspec.DecodeError:
+            why = ""
+        last = f"the last {self.span.words}"
+        return f"no score in {last}: {why}" if why else f"no score was computed in {last}; {NO_PASSES}"
 
     def _signals(
         self, analysis: str, metrics: tuple[str, ...] = ()

@@ -32,5 +32,9 @@ MARKET = (
         "Liquidations",
         "Forced orders, in quote units: shorts closed above, longs closed below",
     ),
-    Panel("scores", "Scores", "The analysis `confluence`: its score, and the parts that weigh most"),
+    Panel(
+        "scores",
+        "Scores",
+        "The analysis `confluence`: its score, 0 (short) to 100 (long), and those of its components",
+    ),
 )

@@ -11,6 +11,7 @@ import flask
 import structlog
 import waitress
 
+from analyzer.audit.settings import AuditConfig
 from analyzer.config import Config, UnreachableError, endpoint
 from analyzer.dashboard.access import Access, Address
 from analyzer.dashboard.data import Data
@@ -29,11 +30,11 @@ class ListenError(Exception):
     """The address can't be had."""
 
 
-def application(reader: Reader, token: str) -> flask.Flask:
-    """The WSGI application: page, data, and the guard before both."""
+def application(reader: Reader, token: str, limits: AuditConfig) -> flask.Flask:
+    """The WSGI application: page, data, and the guard before both. `limits` say what is worth a warning."""
     server = flask.Flask("evenkeel")
     Access(token).register(server)
-    Data(reader).register(server)
+    Data(reader, limits).register(server)
     build(server)
     return server
 
@@ -47,7 +48,7 @@ def serve(config: Config, address: Address, token: str) -> None:
     reader = Reader(lambda: endpoint(config.questdb))
     try:
         server = waitress.create_server(
-            application(reader, token),
+            application(reader, token, config.audit),
             host=address.host,
             port=address.port,
             threads=THREADS,

@@ -7,6 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
 
+from analyzer.audit.settings import AuditConfig
 from analyzer.dashboard.figures import (
     LIMIT,
     MAX_LINES,
@@ -38,7 +39,7 @@ def guarded(chart: Callable[[], Chart]) -> Chart:
         return Chart(empty=f"{MIGRATE} ({error})")
 
 
-def charts(reader: Reader, span: Range, now: datetime) -> dict[str, Chart]:
+def charts(reader: Reader, span: Range, now: datetime, limits: AuditConfig) -> dict[str, Chart]:
     """Raises UnavailableError."""
     have = reader.columns("collector_stats")
     limit = "max(memory_limit)" if "memory_limit" in have else "NULL"
@@ -52,10 +53,10 @@ def charts(reader: Reader, span: Range, now: datetime) -> dict[str, Chart]:
             "max(loop_lag_ms) / 1000 loop_lag, max(journal_pending_bytes) pending, max(journal_bytes) on_disk, "
             f"max(messages) messages FROM collector_stats WHERE {span.since(now)} SAMPLE BY {step}s) ORDER BY 1"
         )
-    drawn = _ProcessCharts(rows, step, bounds(span, now))
+    drawn = ProcessCharts(rows, step, bounds(span, now))
     empty = Chart(empty=refused or f"no figures of a collector in the last {span.words}; {NOT_RUNNING}")
     return {
-        "memory": drawn.memory() if rows else empty,
+        "memory": drawn.memory(limits.pair("memory")[1]) if rows else empty,
         "messages": guarded(lambda: _messages(reader, span, now, drawn)) if rows else empty,
         "lag": drawn.lag() if rows else empty,
         "journal": drawn.journal() if rows else empty,
@@ -69,7 +70,7 @@ def bounds(span: Range, now: datetime) -> tuple[int, int]:
     return start, start + span.seconds * 1000 + step
 
 
-class _ProcessCharts:
+class ProcessCharts:
     """Lines of processes from one query: (ms, process, rss, limit, lag, loop lag, pending, on disk, messages)."""
 
     def __init__(self, rows: Sequence[Row], step: int, bounds: tuple[int, int]) -> None:
@@ -97,18 +98,16 @@ class _ProcessCharts:
         more = f"; {self.left_out} older processes are not drawn" if self.left_out else ""
         return Chart(caption + more, figure=over_time(traces, axis, self.bounds))
 
-    def memory(self) -> Chart:
-        now, limit = (
-            sum(row[2] or 0 for row in self.current),
-            max((row[3] or 0 for row in self.current), default=0),
-        )
+    def memory(self, critical: float) -> Chart:
+        """Beside the limit of the service, or else what the audit calls critical."""
+        newest = sum(row[2] or 0 for row in self.current)
         peak = max(row[2] or 0 for rows in self.processes.values() for row in rows)
+        limit = max((row[3] or 0 for row in self.current), default=0)
+        name, height = ("limit", limit) if limit else ("critical", critical)
+        ends: Points = [(at, height) for at in self.bounds]
         traces = self.lines(2, BYTES)
-        caption = f"last {si(now, 'B')}, at most {si(peak, 'B')}"
-        if limit:
-            ends: Points = [(at, limit) for at in self.bounds]
-            traces.append(line("limit", ends, LIMIT, BYTES, line={"dash": "dash", "width": 1.5}))
-            caption += f", limit {si(limit, 'B')}"
+        traces.append(line(name, ends, LIMIT, BYTES, line={"dash": "dash", "width": 1.5}))
+        caption = f"last {si(newest, 'B')}, at most {si(peak, 'B')}, {name} {si(height, 'B')}"
         return self.chart(caption, traces, BYTES)
 
     def lag(self) -> Chart:
@@ -151,7 +150,7 @@ def rates(points: Sequence[tuple[int, int | None]]) -> list[tuple[float, float |
     return found
 
 
-def _messages(reader: Reader, span: Range, now: datetime, drawn: _ProcessCharts) -> Chart:
+def _messages(reader: Reader, span: Range, now: datetime, drawn: ProcessCharts) -> Chart:
     """Per venue, where the collector tells; else per process."""
     step = max(span.step_s, STATS_S)
     lines: dict[str, list[tuple[float, float | None]]]

@@ -9,18 +9,16 @@ from typing import NamedTuple
 
 import msgspec
 
+from analyzer.audit.settings import AuditConfig, Pair
 from analyzer.dashboard.figures import si, span_text
 from analyzer.dashboard.reader import QueryError, Reader
 from analyzer.dashboard.system import MIGRATE, NOT_RUNNING
 from analyzer.windows import microseconds
 
-ALIVE_S = 30
-"""Without a row for this long, a collector is not recording."""
-LAG_WARNING_S, LAG_CRITICAL_S = 5.0, 60.0
-MEMORY_WARNING, MEMORY_CRITICAL = 0.8, 0.95
-"""Shares of the limit."""
 WAL_LAG = 1000
 """Transactions: more means that what is stored is not yet visible."""
+STATES = ("ok", "warning", "critical")
+NO_COLLECTOR = "no collector is running"
 
 
 class Tile(msgspec.Struct):
@@ -35,8 +33,8 @@ class Tile(msgspec.Struct):
     """Of a limit, for a meter."""
 
 
-def tiles(reader: Reader, now: datetime) -> list[Tile]:
-    """Raises UnavailableError."""
+def tiles(reader: Reader, now: datetime, limits: AuditConfig) -> list[Tile]:
+    """`limits`: from where on a figure is a warning, or critical. Raises UnavailableError."""
     database = _database(reader)
     try:
         latest = _latest(reader, now)
@@ -46,14 +44,20 @@ def tiles(reader: Reader, now: datetime) -> list[Tile]:
         gaps = _gap_tile(reader)
     except QueryError:
         gaps = Tile("Gaps, last hour", detail=MIGRATE)
+    alive = [one for one in latest if one.age_s < limits.pair("silence")[0]]
     return [
-        _recording(latest),
-        _lag_tile(latest),
+        _recording(latest, alive),
+        _lag_tile(alive, limits),
         gaps,
-        _memory_tile(latest),
-        _journal_tile(latest),
+        _memory_tile(alive, limits),
+        _journal_tile(alive, limits),
         database,
     ]
+
+
+def judged(value: float, limits: Pair) -> str:
+    warning, critical = limits
+    return "critical" if value >= critical else "warning" if value >= warning else "ok"
 
 
 def away() -> list[Tile]:
@@ -102,15 +106,10 @@ def _latest(reader: Reader, now: datetime) -> list[Process]:
         found.append(
             Process(age, rss or 0, memory_limit or 0, (lag_ms or 0.0) / 1e3, pending or 0, on_disk or 0, rate)
         )
-    return sorted(found)
+    return sorted(found, key=lambda one: one.age_s)
 
 
-def _alive(latest: Sequence[Process]) -> list[Process]:
-    return [row for row in latest if row.age_s < ALIVE_S]
-
-
-def _recording(latest: Sequence[Process]) -> Tile:
-    alive = _alive(latest)
+def _recording(latest: Sequence[Process], alive: Sequence[Process]) -> Tile:
     if not latest:
         return Tile("Recording", "no", f"no sign of a collector within a day; {NOT_RUNNING}", "critical")
     if not alive:
@@ -125,34 +124,35 @@ def _recording(latest: Sequence[Process]) -> Tile:
     )
 
 
-def _lag_tile(latest: Sequence[Process]) -> Tile:
-    alive = _alive(latest)
+def _lag_tile(alive: Sequence[Process], limits: AuditConfig) -> Tile:
     if not alive:
-        return Tile("Lag", detail="no collector is running")
-    lag = max(row.lag_s for row in alive)
-    state = "critical" if lag > LAG_CRITICAL_S else "warning" if lag > LAG_WARNING_S else "ok"
+        return Tile("Lag", detail=NO_COLLECTOR)
+    lag = max(one.lag_s for one in alive)
+    state = judged(lag, limits.pair("ship_lag"))
     return Tile("Lag", si(lag, "s"), "age of the oldest row that is not yet in QuestDB", state)
 
 
-def _memory_tile(latest: Sequence[Process]) -> Tile:
-    alive = _alive(latest)
+def _memory_tile(alive: Sequence[Process], limits: AuditConfig) -> Tile:
+    """The process that is nearest to its limit, which is the audit's where its service has none."""
     if not alive:
-        return Tile("Memory", detail="no collector is running")
-    fullest = max(alive, key=lambda row: row.rss / row.limit if row.limit else 0.0)
-    total = si(sum(row.rss for row in alive), "B")
-    if not fullest.limit:
-        return Tile("Memory", total, "no limit is known (MemoryMax)", "ok")
-    share = fullest.rss / fullest.limit
-    state = "critical" if share > MEMORY_CRITICAL else "warning" if share > MEMORY_WARNING else "ok"
-    return Tile("Memory", total, f"{share:.1%} of {si(fullest.limit, 'B')}", state, share)
+        return Tile("Memory", detail=NO_COLLECTOR)
+    critical = limits.pair("memory")[1]
+    fullest = max(alive, key=lambda one: one.rss / (one.limit or critical))
+    share = fullest.rss / (fullest.limit or critical)
+    states = [judged(fullest.rss, limits.pair("memory"))]
+    if fullest.limit:
+        states.append(judged(share, limits.pair("memory_share")))
+    detail = f"{share:.1%} of {si(fullest.limit or critical, 'B')}" + (
+        "" if fullest.limit else ", then critical"
+    )
+    return Tile("Memory", si(fullest.rss, "B"), detail, max(states, key=STATES.index), share)
 
 
-def _journal_tile(latest: Sequence[Process]) -> Tile:
-    alive = _alive(latest)
+def _journal_tile(alive: Sequence[Process], limits: AuditConfig) -> Tile:
     if not alive:
-        return Tile("Journal", detail="no collector is running")
-    waiting, on_disk = sum(row.pending for row in alive), sum(row.on_disk for row in alive)
-    state = "warning" if max(row.lag_s for row in alive) > LAG_WARNING_S else "ok"
+        return Tile("Journal", detail=NO_COLLECTOR)
+    waiting, on_disk = sum(one.pending for one in alive), sum(one.on_disk for one in alive)
+    state = judged(max(one.lag_s for one in alive), limits.pair("ship_lag"))
     return Tile("Journal", si(waiting, "B"), f"wait for QuestDB; {si(on_disk, 'B')} on disk", state)
 
 

@@ -83,13 +83,18 @@ def fill(endpoint: Endpoint, now: datetime) -> datetime:
         "INSERT INTO feed_events (ts, recv_ts, exchange, market, symbol, channel, event) VALUES "
         f"({first}, now(), {name}, 'trades', 'subscribed'), "
         f"({first}, now(), 'kraken', 'spot', 'XBT/USD', 'trades', 'subscribed')",
+        "INSERT INTO signals (ts, exchange, market, symbol, window_s, analysis, metric, value, detail) VALUES "
+        f"({first}, 'okx', 'linear', 'ETH-USDT-SWAP', 900, 'confluence', 'weight', 0.4, "
+        '\'{"score":null,"why":"recorded 40% of the window, below 90%"}\')',
     ]
     for statement in statements:
         query(endpoint, statement)
     for analysis, metric, value in (
-        ("confluence", "score", "-20.0 + x * 8"),
-        ("confluence", "flow", "x * 5.0"),
-        ("confluence", "book", "30.0 - x * 4"),
+        ("confluence", "score", "40.0 + x * 3"),
+        ("confluence", "verdict", "1.0"),
+        ("confluence", "weight", "0.9"),
+        ("confluence", "flow", "50.0 + x * 5"),
+        ("confluence", "book", "60.0 - x * 4"),
         ("depth", "depth_bid_10bps_notional", "2000000.0 + x * 10000"),
         ("depth", "depth_ask_10bps_notional", "1500000.0 - x * 10000"),
     ):
@@ -100,7 +105,7 @@ def fill(endpoint: Endpoint, now: datetime) -> datetime:
             f"'BTCUSDT' symbol, 900 window_s, '{analysis}' analysis, '{metric}' metric, {value} value, 1.0 coverage",
             9,
         )
-    for table, count in (("signals", 45), ("gaps", 3), ("alerts", 3), ("liquidations", 3), ("orderbook", 1)):
+    for table, count in (("signals", 64), ("gaps", 3), ("alerts", 3), ("liquidations", 3), ("orderbook", 1)):
         wait_rows(endpoint, table, count)
     wait_rows(endpoint, "ohlcv_1s", 2 * TRADES)
     return last

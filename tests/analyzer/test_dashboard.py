@@ -19,6 +19,7 @@ import httpx
 import pytest
 from flask.testing import FlaskClient
 
+from analyzer.audit.settings import AuditConfig
 from analyzer.config import ConfigError, UnreachableError
 from analyzer.config import Endpoint as AnalyzerEndpoint
 from analyzer.dashboard import figures
@@ -28,7 +29,7 @@ from analyzer.dashboard.data import instrument
 from analyzer.dashboard.ranges import RANGES
 from analyzer.dashboard.reader import Reader
 from analyzer.dashboard.server import application
-from analyzer.dashboard.system import rates
+from analyzer.dashboard.system import ProcessCharts, rates
 from analyzer.dashboard.tiles import tiles as status_tiles
 from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
@@ -52,7 +53,7 @@ class Filled:
         self.now = datetime.now(UTC)
         self.last = tables.fill(endpoint, self.now)
         self.reader = Reader(lambda: AnalyzerEndpoint(endpoint.http_url, endpoint.pg))
-        self.client = application(self.reader, "").test_client()
+        self.client = application(self.reader, "", AuditConfig()).test_client()
 
     def get(self, path: str, **arguments: str) -> dict[str, Any]:
         return content(self.client.get(path, query_string=arguments, headers=LOCAL))
@@ -130,8 +131,11 @@ def test_a_symbols_charts_show_what_the_tables_hold(filled: Filled) -> None:
     ]
     assert charts["book"]["caption"].endswith("spread 200 bps")
     assert list(trace(charts["depth"], "bids").values()) == [2e6 + x * 1e4 for x in range(1, 10)]
-    assert list(trace(charts["scores"], "score").values()) == [-20 + 8 * x for x in range(1, 10)]
-    assert list(trace(charts["scores"], "book").values()) == [30 - 4 * x for x in range(1, 10)]
+    assert list(trace(charts["scores"], "score").values()) == [40 + 3 * x for x in range(1, 10)]
+    assert list(trace(charts["scores"], "book").values()) == [60 - 4 * x for x in range(1, 10)]
+    assert charts["scores"]["caption"] == "last 67 of 100, long"
+    other = filled.get("/data/market", range="15m", symbol=":".join(tables.ETH))["charts"]["scores"]
+    assert other["empty"] == "no score in the last 15 minutes: recorded 40% of the window, below 90%"
     liquidations = charts["liquidations"]
     assert sum(trace(liquidations, "longs closed").values()) == -65_000 * 5
     assert sum(trace(liquidations, "shorts closed").values()) == 65_100 * 2
@@ -141,7 +145,7 @@ def test_a_symbols_charts_show_what_the_tables_hold(filled: Filled) -> None:
 def test_tiles_alerts_and_symbols(filled: Filled) -> None:
     status = filled.get("/data/status")
     tiles = {one["title"]: one for one in status["tiles"]}
-    then = status_tiles(filled.reader, filled.now)
+    then = status_tiles(filled.reader, filled.now, AuditConfig())
     assert [one.state for one in then] == ["ok", "ok", "warning", "ok", "ok", "ok"]
     assert (then[3].value, then[3].share) == ("60.8 MB", tables.rss(tables.STATS) / tables.LIMIT)
     assert tiles["Gaps, last hour"]["value"] == "3"
@@ -179,7 +183,7 @@ def test_an_unknown_symbol_is_an_explained_emptiness(filled: Filled, symbol: str
 
 def test_ten_browsers_cost_the_database_as_much_as_one(filled: Filled) -> None:
     def asked(browsers: int) -> int:
-        site = application(filled.reader, "")  # with an empty cache
+        site = application(filled.reader, "", AuditConfig())  # with an empty cache
         before = filled.reader.queries
 
         def browse(_: int) -> None:
@@ -207,7 +211,7 @@ def test_what_did_not_change_is_not_sent_again(filled: Filled) -> None:
 def test_old_tables_cost_only_their_own_charts(questdb: Endpoint, filled: Filled) -> None:
     query(questdb, "RENAME TABLE signals TO signals_lost")
     try:
-        site = application(filled.reader, "").test_client()
+        site = application(filled.reader, "", AuditConfig()).test_client()
         answer = site.get(f"/data/market?range=15m&symbol={':'.join(tables.BTC)}", headers=LOCAL)
         charts = content(answer)["charts"]
     finally:
@@ -226,11 +230,12 @@ def test_a_database_that_is_away_is_said_and_found_again(filled: Filled) -> None
             )
         return AnalyzerEndpoint(filled.endpoint.http_url, filled.endpoint.pg)
 
-    site = application(Reader(resolve), "").test_client()
+    site = application(Reader(resolve), "", AuditConfig()).test_client()
     status = site.get("/data/status", headers=LOCAL).get_json()
     assert "collector db start" in status["error"]
     assert {one["title"]: one["state"] for one in status["tiles"]}["QuestDB"] == "critical"
-    assert site.get("/health", headers=LOCAL).status_code == 503
+    assert site.get("/health/ready", headers=LOCAL).status_code == 503
+    assert site.get("/health/live", headers=LOCAL).status_code == 200
     here = True
     deadline = time.monotonic() + 30
     while site.get("/health", headers=LOCAL).status_code != 200:
@@ -398,6 +403,16 @@ def test_counters_that_begin_anew_and_holes() -> None:
         (11, None),
         (50, 3.0),
     ]
+
+
+def test_without_a_limit_of_the_service_memory_stands_beside_what_the_audit_calls_critical() -> None:
+    stats = [(at, "p", 60e6 + at, 0, 0.0, 0.0, 0, 0, 0) for at in (0, 10_000, 90_000)]
+    chart = ProcessCharts([list(row) for row in stats], 10, (0, 100_000)).memory(10e9)
+    assert chart.caption == "last 60.1 MB, at most 60.1 MB, critical 10 GB"
+    assert chart.figure is not None
+    process, limit = chart.figure["data"]
+    assert (process["x"], process["y"]) == ([0, 10_000, 10_001, 90_000], [60e6, 60_010_000, None, 60_090_000])
+    assert (limit["x"], limit["y"]) == ([0, 100_000], [10e9, 10e9])
 
 
 def test_numbers_have_units() -> None:

@@ -153,7 +153,7 @@ def test_charts_show_the_tables_and_nothing_comes_from_elsewhere(
     assert set(prices) <= {tables.price(x) for x in range(40)}
     assert trace(page, "cvd", "CVD")[-1] == 100.0
     assert trace(page, "book", "asks") == [0.0, 4.0, 9.0]
-    assert trace(page, "scores", "score") == [-20 + 8 * x for x in range(1, 10)]
+    assert trace(page, "scores", "score") == [40 + 3 * x for x in range(1, 10)]
     assert "limit 8 GB" in page.inner_text("#memory-caption")
     assert page.inner_text("#market-title") == "BTCUSDT · bybit linear"
     assert page.inner_text("#tiles .tile:nth-child(3) .value") == "3"
