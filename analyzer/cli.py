@@ -10,6 +10,7 @@ from analyzer import __version__
 from analyzer.audit_cli import audit
 from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
+from analyzer.evaluate_cli import evaluate
 from analyzer.export_cli import export
 from analyzer.options import (
     FAILED,
@@ -143,6 +144,7 @@ def metrics(form: str) -> None:
 
 
 main.add_command(dashboard)
+main.add_command(evaluate)
 main.add_command(sql)
 main.add_command(export)
 main.add_command(audit)

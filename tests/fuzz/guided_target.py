@@ -113,7 +113,11 @@ def instrument(atheris: Any, module: Any) -> None:
     """The functions of a module of ours, and its classes' methods."""
     for holder in [
         module,
-        *(one for one in vars(module).values() if isinstance(one, type) and one.__module__ == module.__name__),
+        *(
+            one
+            for one in vars(module).values()
+            if isinstance(one, type) and one.__module__ == module.__name__
+        ),
     ]:
         for name, value in list(vars(holder).items()):
             if type(value).__name__ == "function" and value.__module__ == module.__name__:
