@@ -164,7 +164,8 @@ def render(template: str, window: Window, symbols: Sequence[str] = (), exchange:
         instruments += f" AND exchange = {quoted(exchange)}"
     start, end = timestamp(window.start), timestamp(window.end)
     where = f"ts >= {start} AND ts < {end}{instruments}"
-    return template.format(where=where, instruments=instruments, start=start, end=end)
+    length = str(window.end_us - window.start_us)
+    return template.format(where=where, instruments=instruments, start=start, end=end, length=length)
 
 
 def quoted(text: str) -> str:

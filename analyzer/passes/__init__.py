@@ -17,12 +17,14 @@ from analyzer.passes.flow import FLOW
 from analyzer.passes.leadlag import LEADLAG
 from analyzer.passes.liquidations import LIQUIDATIONS
 from analyzer.passes.markout import MARKOUT
+from analyzer.passes.profile import PROFILE
 from analyzer.passes.quotes import QUOTES
 from analyzer.passes.sizes import SIZES
 from analyzer.passes.structure import STRUCTURE
 from analyzer.passes.technical import TECHNICAL
 from analyzer.passes.toxicity import TOXICITY
 from analyzer.passes.venues import VENUES
+from analyzer.passes.volume import VOLUME
 from analyzer.passes.walls import WALLS
 from analyzer.passes.whales import WHALES
 
@@ -37,6 +39,8 @@ ANALYSES: dict[str, Analysis] = {
         MARKOUT,
         TOXICITY,
         DIVERGENCE,
+        PROFILE,
+        VOLUME,
         BOOK,
         QUOTES,
         DEPTH,

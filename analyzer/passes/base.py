@@ -57,7 +57,8 @@ class Analysis(msgspec.Struct, frozen=True):
     queries: Mapping[str, str]
     """Name → SQL. `{where}` stands for the window and the instruments: `ts >= … AND ts < … AND symbol IN (…)`;
     `{instruments}` for the instruments alone (with a leading AND, or empty); `{start}` and `{end}` for the bounds as
-    quoted timestamps. VARCHAR columns are cast to `::string`: QuestDB's Parquet export loses them otherwise."""
+    quoted timestamps, `{length}` for their distance in µs. VARCHAR columns are cast to `::string`: QuestDB's Parquet
+    export loses them otherwise."""
     compute: Callable[[Tables, Window], Sequence[Value]]
     """Pure. An empty result says that the window holds nothing to speak of."""
     needs: Sequence[str] = ()
