@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from collector.config import Config, load
-from collector.database import managed
+from collector.database import managed, runtime
 from collector.database.endpoint import Endpoint, answers, connect, of_url, require_supported, resolve
 from collector.database.migrate import migrate as apply_migrations
 from collector.errors import FAILED, OperatorError, reports_errors
@@ -78,6 +78,15 @@ def stop(config: str | None) -> None:
     stopped = managed.stop(settings.questdb)
     click.echo(
         "QuestDB stopped" if stopped else f"no managed QuestDB runs in {managed.data_dir(settings.questdb)}"
+    )
+
+
+@db.command()
+@reports_errors
+def fetch() -> None:
+    """Fetch the server, so that no start needs the network."""
+    click.echo(
+        f"QuestDB {runtime.VERSION}: {runtime.questdb_jar(managed.say_on_stderr)}, Java: {runtime.java()}"
     )
 
 
