@@ -7,6 +7,7 @@ import sys
 import click
 
 from analyzer import __version__
+from analyzer.alerts_cli import alerts
 from analyzer.audit_cli import audit
 from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
@@ -148,3 +149,4 @@ main.add_command(evaluate)
 main.add_command(sql)
 main.add_command(export)
 main.add_command(audit)
+main.add_command(alerts)

@@ -16,6 +16,7 @@ from urllib.parse import quote, urlsplit
 import msgspec
 
 from analyzer import logs
+from analyzer.alerts.settings import AlertsConfig
 from analyzer.audit.settings import AuditConfig
 from analyzer.quantities import duration as duration
 
@@ -67,9 +68,13 @@ class AnalyzerConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     """How long rows may be late: a pass starts this long after its window's end."""
     time_limit: str = "60s"
     """A pass that takes longer is ended and recorded as failed."""
+    listen: str = ""
+    """host:port of /health and /metrics of `analyzer schedule`; empty: none. Port 0 takes any free one."""
 
     def __post_init__(self) -> None:
-        for name in self.__struct_fields__:
+        if self.listen and not re.fullmatch(r"(.+):(\d{1,5})", self.listen):
+            raise ValueError(f'listen "{self.listen}" must be "host:port", or "" for none')
+        for name in ("window", "every", "settle", "time_limit"):
             try:
                 duration(getattr(self, name))
             except ValueError as error:
@@ -116,6 +121,7 @@ class Config(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_only=Tr
     analyzer: AnalyzerConfig = AnalyzerConfig()
     confluence: ConfluenceConfig = ConfluenceConfig()
     audit: AuditConfig = AuditConfig()
+    alerts: AlertsConfig = AlertsConfig()
 
 
 SECTIONS: dict[str, type[msgspec.Struct]] = {
@@ -123,6 +129,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "analyzer": AnalyzerConfig,
     "confluence": ConfluenceConfig,
     "audit": AuditConfig,
+    "alerts": AlertsConfig,
 }
 
 
@@ -142,6 +149,10 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
         except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
             raise ConfigError(f"{path}: not valid TOML: {error}; mend that line") from error
     source = str(path or "configuration")
+    if isinstance(data.get("alerts"), dict) and "urls" in data["alerts"]:
+        raise ConfigError(
+            f"{source}: key alerts.urls: secrets don't belong in this file; set EVENKEEL_ALERTS_URLS[_FILE]"
+        )
     questdb = data.get("questdb")
     for key in sorted(SECRETS & questdb.keys()) if isinstance(questdb, dict) else ():
         variable = f"EVENKEEL_QUESTDB_{key.upper()}"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, cast
 from urllib.parse import urlsplit
 
@@ -42,6 +43,16 @@ class Signal(msgspec.Struct, frozen=True):
 
 def write(endpoint: Endpoint, window: Window, runs: Sequence[tuple[Run, Sequence[Signal]]]) -> None:
     """Store all of it. Raises WriteError."""
+    with sending(endpoint, "results", "repeat the pass with --as-of") as sender:
+        for run, signals in runs:
+            _add_run(sender, run, window)
+            for signal in signals:
+                _add_signal(sender, run, signal, window)
+
+
+@contextmanager
+def sending(endpoint: Endpoint, what: str, remedy: str) -> Iterator[Any]:
+    """A sender whose rows are stored at the end. Raises WriteError."""
     parts = urlsplit(endpoint.http_url)
     secure = parts.scheme == "https"
     options: dict[str, Any] = (
@@ -60,15 +71,12 @@ def write(endpoint: Endpoint, window: Window, runs: Sequence[tuple[Run, Sequence
             ),
         )
         with sender:
-            for run, signals in runs:
-                _add_run(sender, run, window)
-                for signal in signals:
-                    _add_signal(sender, run, signal, window)
+            yield sender
             sender.flush()
     except QuestDBError as error:
         raise WriteError(
-            f"store results in QuestDB at {endpoint.http_url}: {error}; "
-            "check that it runs and that 'collector migrate' has been run, then repeat the pass with --as-of"
+            f"store {what} in QuestDB at {endpoint.http_url}: {error}; "
+            f"check that it runs and that 'collector migrate' has been run, then {remedy}"
         ) from error
 
 

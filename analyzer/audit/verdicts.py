@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from analyzer.alerts.rules import MARKET_RULES
 from analyzer.audit.figures import Figures, delay
 from analyzer.audit.settings import FALLING, AuditConfig
 
@@ -24,10 +25,6 @@ AREAS = (
     "analyses",
     "alerts",
 )
-MARKET_RULES = frozenset(
-    {"liquidation", "liquidations_symbol", "liquidations_all", "whale", "score_long", "score_short"}
-)
-"""Alerts that tell of the market and not of this system."""
 
 
 class Finding(msgspec.Struct, frozen=True):

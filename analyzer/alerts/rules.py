@@ -1,0 +1,206 @@
+"""The rules: each asks the tables, and says what fires now. Registered by name in `RULES`."""
+
+# ruff: noqa: S608 - every part of the queries is ours: numbers and names of tables
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from analyzer.quantities import size
+from analyzer.source import Source
+
+if TYPE_CHECKING:
+    from analyzer.alerts.settings import AlertsConfig
+
+HOUR_US = 3_600_000_000
+Key = tuple[str, str, str, str]
+"""rule, exchange, market, symbol; "*" for all"""
+
+
+class Firing(msgspec.Struct, frozen=True):
+    """A rule that fires for one thing."""
+
+    exchange: str
+    market: str
+    symbol: str
+    value: float
+    message: str
+    """What has happened, and the next step."""
+
+
+Evaluate = Callable[[Source, "AlertsConfig", int], Iterator[Firing]]
+"""The third argument is the time in µs."""
+
+
+class Rule(msgspec.Struct, frozen=True):
+    severity: str
+    evaluate: Evaluate
+    market: bool = False
+    """Tells of the market, not of this system: that it is over is recorded and not sent."""
+
+
+def _growth(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    import numpy as np
+
+    from analyzer.trend import trend
+
+    over = config.us("growth_over")
+    lines: dict[str, list[tuple[int, int]]] = {}
+    for process, ts, rss in source.rows(
+        f"SELECT process, ts::long, rss FROM collector_stats WHERE ts > {now - over} AND ts <= {now} AND rss > 0"
+    ):
+        lines.setdefault(process, []).append((ts, rss))
+    for process, line in lines.items():
+        if line[-1][0] - line[0][0] < over / 2 or now - line[-1][0] > 60_000_000:
+            continue
+        hours = np.array([(ts - line[0][0]) / HOUR_US for ts, _ in line])
+        slope = trend(hours, np.array([rss / 1e6 for _, rss in line]), fewest=2).slope
+        if slope >= config.growth:
+            text = f"{process} grows by {slope:,.0f} MB an hour; next: collector memory top"
+            yield Firing("*", "*", process, slope, text)
+
+
+def _ship_lag(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    limit = config.us("ship_lag") / 1e3
+    for process, lag in source.rows(
+        f"SELECT process, lag_ms FROM collector_stats WHERE ts > {now - 60_000_000} AND ts <= {now} "
+        "LATEST ON ts PARTITION BY process"
+    ):
+        if lag is not None and lag >= limit:
+            text = f"QuestDB is {lag / 1e3:,.0f} s behind the journal of {process}; next: collector db status"
+            yield Firing("*", "*", process, lag / 1e3, text)
+
+
+def _silence(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for (last,) in source.rows(f"SELECT max(ts)::long FROM collector_stats WHERE ts <= {now}"):
+        age = (now - last) / 1e6 if last else 0.0
+        if age * 1e6 < config.us("silence"):
+            continue
+        yield Firing(
+            "*", "*", "*", age, f"no sign of life of a collector for {age:,.0f} s; next: collector check"
+        )
+
+
+def _stale(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    newest: dict[tuple[str, str], int] = {}
+    for table in ("trades", "orderbook", "tickers"):
+        for exchange, market, last in source.rows(
+            f"SELECT exchange, market, max(recv_ts)::long FROM {table} WHERE ts > {now - HOUR_US} AND ts <= {now}"
+        ):
+            newest[exchange, market] = max(last or 0, newest.get((exchange, market), 0))
+    for (exchange, market), last in newest.items():
+        if now - last >= config.us("stale"):
+            age = (now - last) / 1e6
+            text = f"{exchange} {market} has brought nothing for {age:,.0f} s; next: collector check"
+            yield Firing(exchange, market, "*", age, text)
+
+
+def _gap(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for exchange, market, cause, count, first in source.rows(
+        "SELECT exchange, market, cause, count(), min(from_ts)::long FROM gaps WHERE to_ts IS NULL AND NOT repaired "
+        f"AND cause != 'dropped' AND ts > {now - 168 * HOUR_US} AND ts <= {now - config.us('gap')}"
+    ):
+        age = (now - first) / 1e6
+        text = f"{count} streams of {exchange} {market} have a hole ({cause}) open for {age:,.0f} s; next: analyzer audit"
+        yield Firing(exchange, market, cause, age, text)
+
+
+def _suspended(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for name, reason in source.rows("SELECT name, errorMessage FROM wal_tables() WHERE suspended"):
+        text = (
+            f"table {name} is suspended ({reason or 'no reason given'}); next: ALTER TABLE {name} RESUME WAL"
+        )
+        yield Firing("*", "*", name, 1.0, text)
+
+
+def _disk(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for disk in ("journal", "server"):
+        for (free,) in source.rows(
+            f"SELECT min({disk}_disk_free) FROM collector_stats WHERE ts > {now - 60_000_000} AND ts <= {now}"
+        ):
+            if free is not None and free < size(config.disk_free):
+                text = f"{free / 1e9:,.1f} GB are free on the {disk}'s disk; next: df -h"
+                yield Firing("*", "*", disk, free, text)
+
+
+def _dead_letters(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for process, more in source.rows(
+        "SELECT process, max(dead_letters) - min(dead_letters) FROM collector_stats "
+        f"WHERE ts > {now - 600_000_000} AND ts <= {now}"
+    ):
+        if more:
+            text = f"{process} has put {more:,} rows or messages aside; next: collector dead-letter list"
+            yield Firing("*", "*", process, more, text)
+
+
+def _largest(table: str, limit: str, what: str) -> Evaluate:
+    def evaluate(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+        least = getattr(config, limit)
+        for exchange, market, symbol, most, count in source.rows(
+            f"SELECT exchange, market, symbol, max(price * qty), count() FROM {table} "
+            f"WHERE ts > {now - config.us('market_window')} AND ts <= {now} AND price * qty >= {least}"
+        ):
+            more = f" (largest of {count})" if count > 1 else ""
+            yield Firing(
+                exchange,
+                market,
+                symbol,
+                most,
+                f"{what} of {most:,.0f} in {symbol} on {exchange} {market}{more}",
+            )
+
+    return evaluate
+
+
+def _liquidations_symbol(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for exchange, market, symbol, total in source.rows(
+        "SELECT * FROM (SELECT exchange, market, symbol, sum(price * qty) total FROM liquidations "
+        f"WHERE ts > {now - config.us('market_window')} AND ts <= {now}) WHERE total >= {config.liquidations_symbol}"
+    ):
+        text = f"{total:,.0f} liquidated in {symbol} on {exchange} {market} within {config.market_window}"
+        yield Firing(exchange, market, symbol, total, text)
+
+
+def _liquidations_all(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+    for (total,) in source.rows(
+        f"SELECT sum(price * qty) FROM liquidations WHERE ts > {now - config.us('market_window')} AND ts <= {now}"
+    ):
+        if total and total >= config.liquidations_all:
+            yield Firing(
+                "*", "*", "*", total, f"{total:,.0f} liquidated in all within {config.market_window}"
+            )
+
+
+def _score(long: bool) -> Evaluate:
+    def evaluate(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
+        for exchange, market, symbol, score in source.rows(
+            "SELECT exchange, market, symbol, value FROM signals WHERE analysis = 'confluence' AND metric = 'score' "
+            f"AND ts > {now - HOUR_US} AND ts <= {now} LATEST ON ts PARTITION BY exchange, market, symbol"
+        ):
+            if score is not None and (score >= config.score_long if long else score <= config.score_short):
+                text = f"{symbol} on {exchange} {market}: score {score:.0f}, {'long' if long else 'short'}"
+                yield Firing(exchange, market, symbol, score, text)
+
+    return evaluate
+
+
+RULES: dict[str, Rule] = {
+    "memory_growth": Rule("warning", _growth),
+    "ship_lag": Rule("critical", _ship_lag),
+    "silence": Rule("critical", _silence),
+    "stale_market": Rule("critical", _stale),
+    "gap_open": Rule("warning", _gap),
+    "table_suspended": Rule("critical", _suspended),
+    "disk_free": Rule("critical", _disk),
+    "dead_letters": Rule("warning", _dead_letters),
+    "liquidation": Rule("warning", _largest("liquidations", "liquidation", "liquidation"), market=True),
+    "liquidations_symbol": Rule("warning", _liquidations_symbol, market=True),
+    "liquidations_all": Rule("critical", _liquidations_all, market=True),
+    "whale": Rule("warning", _largest("trades", "whale", "trade"), market=True),
+    "score_long": Rule("warning", _score(long=True), market=True),
+    "score_short": Rule("warning", _score(long=False), market=True),
+}
+MARKET_RULES = frozenset(name for name, rule in RULES.items() if rule.market)
