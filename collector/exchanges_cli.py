@@ -14,7 +14,7 @@ from rich.table import Table
 from collector.config import CHANNELS, FeedConfig
 from collector.errors import BAD_CONFIG, FAILED, OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import Instrument
+from collector.exchanges.base import REPAIRABLE, Instrument
 from collector.gate import Gates
 from collector.instruments import UNANSWERED, fetch_listing, rest_url
 from collector.rest import Rest
@@ -30,10 +30,17 @@ def offered() -> list[dict[str, Any]]:
     entries = []
     for name, exchange in sorted(EXCHANGES.items()):
         for market in sorted(exchange.markets):
-            history, rules = exchange.history(market), exchange.gap_rules(market)
+            rules = exchange.gap_rules(market)
             for channel in CHANNELS:
                 there = channel in exchange.channels(market)
-                repair = (history.reach if history else "not offered") if channel == "trades" else ""
+                history = exchange.history(market, channel)
+                repair = (
+                    history.reach
+                    if history
+                    else "not offered"
+                    if channel in REPAIRABLE
+                    else "none: begun anew"
+                )
                 entries.append(
                     {
                         "exchange": name,
@@ -56,7 +63,7 @@ def exchanges(form: str) -> None:
     if form == "json":
         click.echo(msgspec.json.format(msgspec.json.encode(entries)).decode())
         return
-    table = Table("exchange", "market", "channel", "a gap is noticed by", "missing trades by REST")
+    table = Table("exchange", "market", "channel", "a gap is noticed by", "missing rows by REST")
     before = None
     for entry in entries:
         if before not in (None, (entry["exchange"], entry["market"])):

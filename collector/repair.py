@@ -1,5 +1,5 @@
-"""Fills declared holes in trades from the venue's REST. The table `gaps` is the queue, so that a hole waits there through
-restarts of either side, whoever has declared it; rows fetched twice deduplicate by their key."""
+"""Fills declared holes in trades and liquidations from the venue's REST. The table `gaps` is the queue, so that a hole waits
+there through restarts of either side, whoever has declared it; rows fetched twice deduplicate by their key."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import structlog
 from collector.config import FeedConfig
 from collector.connection import now_us
 from collector.database.endpoint import DatabaseError, Endpoint, connect
-from collector.exchanges.base import BadAnswerError, Hole, Instrument, TradeHistory
+from collector.exchanges.base import REPAIRABLE, BadAnswerError, History, Hole, Instrument
 from collector.rest import RequestRefusedError, Rest
-from collector.rows import Gap, Row
+from collector.rows import Gap, Row, Trade
 from collector.venue import Venue
 
 log = structlog.get_logger()
@@ -46,36 +46,36 @@ class Repair:
     def __init__(self, venue: Venue, store: Callable[[Row], None]) -> None:
         self._venue, self._store = venue, store
         feed = venue.feed
-        self._history: TradeHistory | None = venue.exchange.history(feed.market)
+        self._histories = {channel: venue.exchange.history(feed.market, channel) for channel in REPAIRABLE}
 
     async def fill(self, gap: Gap, last_id: str, next_id: str) -> Outcome:
-        """Ask for the trades of one hole, store them and the gap's new state."""
+        """Ask for the rows of one hole, store them and the gap's new state."""
         assert gap.to_ts is not None
-        if self._history is None:
+        history = self._histories[gap.channel]
+        if history is None:
             return self._told(gap, "unavailable", 0)
         listing = await self._venue.instruments()
         hole = Hole(gap.symbol, gap.from_ts, gap.to_ts, last_id, next_id)
         try:
-            found, complete = await self._fetch(
-                hole, self._history, listing.get(gap.symbol), self._venue.rest
-            )
+            found, complete = await self._fetch(hole, history, listing.get(gap.symbol), self._venue.rest)
         except (RequestRefusedError, BadAnswerError) as error:
             return self._told(gap, "failed", 0, str(error))
         return self._told(gap, "complete" if complete else "partial" if found else "none", found)
 
     async def _fetch(
-        self, hole: Hole, history: TradeHistory, instrument: Instrument | None, rest: Rest
+        self, hole: Hole, history: History, instrument: Instrument | None, rest: Rest
     ) -> tuple[int, bool]:
-        """How many trades of the hole came, and whether these are all."""
+        """How many rows of the hole came, and whether these are all."""
         ids: set[str] = set()
         request = history.request(hole, instrument)
         for _ in range(MOST_PAGES):
             body = await rest.fetch(request)
             page = history.page(hole, instrument, request, body, now_us())
-            for trade in page.trades:
-                if hole.from_ts <= trade.ts <= hole.to_ts and trade.trade_id not in ids:
-                    ids.add(trade.trade_id)
-                    self._store(trade)
+            for row in page.rows:
+                row_id = row.trade_id if isinstance(row, Trade) else row.liq_id
+                if hole.from_ts <= row.ts <= hole.to_ts and row_id not in ids:
+                    ids.add(row_id)
+                    self._store(row)
             if page.complete or page.next is None:
                 return len(ids), page.complete
             request = page.next
@@ -89,8 +89,9 @@ class Repair:
             exchange=gap.exchange,
             market=gap.market,
             symbol=gap.symbol,
+            channel=gap.channel,
             repair=state,
-            trades=found,
+            rows=found,
             **({"cause": detail} if detail else {}),
         )
         return Outcome(row, detail)
@@ -105,7 +106,7 @@ class Repairer:
         """`endpoint()`: the database, None while it has not been reached."""
         self._venue, self._endpoint = venue, endpoint
         self._repair = Repair(venue, store)
-        self._tried: set[tuple[str, int, str]] = set()
+        self._tried: set[tuple[str, str, int, str]] = set()
         """Holes whose new state may not be in the table yet; at most AT_ONCE."""
 
     async def run(self) -> None:
@@ -129,8 +130,13 @@ class Repairer:
                 log.debug("repair waits for the database", cause=str(error))
 
 
-def _key(gap: Gap) -> tuple[str, int, str]:
-    return gap.symbol, gap.from_ts, gap.collector
+def _key(gap: Gap) -> tuple[str, str, int, str]:
+    return gap.channel, gap.symbol, gap.from_ts, gap.collector
+
+
+def is_repairable(feed: FeedConfig) -> bool:
+    """Whether the feed records a channel whose holes can be asked for."""
+    return bool(set(REPAIRABLE) & set(feed.channels))
 
 
 def waiting(
@@ -141,16 +147,21 @@ def waiting(
     again: bool = False,
     most: int = AT_ONCE,
 ) -> list[Gap]:
-    """Holes in the feed's trades that have ended, were noticed before `until_us` and begin after `since_us`, oldest
-    first; those not tried yet, or (`again`) all that are not whole. Raises psycopg.Error or DatabaseError."""
+    """Holes in the feed's trades and liquidations that have ended, were noticed before `until_us` and begin after
+    `since_us`, oldest first; those not tried yet, or (`again`) all that are not whole.
+
+    Raises psycopg.Error or DatabaseError."""
     tried = "NOT repaired" if again else "repair IS NULL"
     symbols = ", ".join(["%s"] * len(feed.symbols))
+    channels = [channel for channel in REPAIRABLE if channel in feed.channels]
+    named = ", ".join(["%s"] * len(channels))
     with connect(endpoint) as connection:
         rows = connection.execute(
-            "SELECT from_ts::long, to_ts::long, recv_ts::long, symbol, cause, missing, coalesce(collector, '') FROM gaps "  # noqa: S608 - ours
-            f"WHERE exchange = %s AND market = %s AND symbol IN ({symbols}) AND channel = 'trades' "
+            "SELECT from_ts::long, to_ts::long, recv_ts::long, symbol, channel, cause, missing, "  # noqa: S608 - ours
+            "coalesce(collector, '') FROM gaps "
+            f"WHERE exchange = %s AND market = %s AND symbol IN ({symbols}) AND channel IN ({named}) "
             f"AND ts >= {since_us} AND to_ts IS NOT NULL AND recv_ts < {until_us} AND {tried} ORDER BY ts LIMIT {most}",
-            (feed.exchange, feed.market, *feed.symbols),
+            (feed.exchange, feed.market, *feed.symbols, *channels),
         ).fetchall()
     return [
         Gap(
@@ -160,18 +171,20 @@ def waiting(
             feed.exchange,
             feed.market,
             symbol,
-            "trades",
+            channel,
             cause,
             missing,
             collector=collector,
         )
-        for first, last, noticed, symbol, cause, missing, collector in rows
+        for first, last, noticed, symbol, channel, cause, missing, collector in rows
     ]
 
 
 def beside(endpoint: Endpoint, gap: Gap) -> tuple[str, str]:
-    """Ids of the newest trade before the hole and of the oldest after it, "" where there is none within an hour."""
+    """Ids of the newest trade before a hole in trades and of the oldest after it, "" where there is none within an hour."""
     assert gap.to_ts is not None
+    if gap.channel != "trades":
+        return "", ""
     with connect(endpoint) as connection:
 
         def ids(bounds: str, order: str) -> list[str]:

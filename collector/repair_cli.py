@@ -1,4 +1,4 @@
-"""`collector repair`: fills past holes in trades from the venues' REST, on demand."""
+"""`collector repair`: fills past holes in trades and liquidations from the venues' REST, on demand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from collector.encode import RowEncoder
 from collector.errors import FAILED, OperatorError, reports_errors
 from collector.gate import Gates
 from collector.instruments import Directory, check_feeds, rest_url
-from collector.repair import Outcome, Repair, beside, waiting
+from collector.repair import Outcome, Repair, beside, is_repairable, waiting
 from collector.rows import Row
 from collector.sink import QuestDBSink, RefusedError, UnavailableError
 from collector.venue import Venue
@@ -83,7 +83,16 @@ async def repair_feed(
 
 def report(outcomes: Sequence[Outcome]) -> None:
     table = Table(
-        "exchange", "market", "symbol", "from (UTC)", "seconds", "cause", "repair", "trades", "detail"
+        "exchange",
+        "market",
+        "symbol",
+        "channel",
+        "from (UTC)",
+        "seconds",
+        "cause",
+        "repair",
+        "rows",
+        "detail",
     )
     for outcome in outcomes:
         gap = outcome.gap
@@ -93,6 +102,7 @@ def report(outcomes: Sequence[Outcome]) -> None:
             gap.exchange,
             gap.market,
             gap.symbol,
+            gap.channel,
             f"{start:%Y-%m-%d %H:%M:%S}",
             f"{seconds:,.1f}",
             gap.cause,
@@ -107,7 +117,7 @@ async def repair_all(config: Config, endpoint: Endpoint, since_us: int, again: b
     gates, directory = Gates(), Directory(Path(config.journal.path))
     outcomes = []
     for feed in config.feeds:
-        if "trades" in feed.channels and rest_url(feed):
+        if is_repairable(feed) and rest_url(feed):
             outcomes += await repair_feed(feed, gates, directory, endpoint, since_us, again)
     return outcomes
 
@@ -119,7 +129,7 @@ async def repair_all(config: Config, endpoint: Endpoint, since_us: int, again: b
 @click.option("--format", "form", type=click.Choice(["table", "json"]), default="table", show_default=True)
 @reports_errors
 def repair(file: str | None, since: str, again: bool, form: str) -> None:
-    """Fetch missing trades from the venues' REST. Exit 1 when a venue refused to answer."""
+    """Fetch missing trades and liquidations from the venues' REST. Exit 1 when a venue refused to answer."""
     try:
         seconds = Duration.parse(since)
     except ValueError as error:

@@ -108,11 +108,11 @@ class Gap(msgspec.Struct, frozen=True, gc=False):
     missing: int | None = None
     """How many messages are missing, where a sequence tells; else None."""
     repaired: bool = False
-    """Whether every trade of it is stored now."""
+    """Whether every row of it is stored now."""
     repair: str | None = None
     """What REST gave: complete, partial, none, unavailable, failed; None: not asked yet."""
     recovered: int | None = None
-    """Trades that REST gave."""
+    """Rows that REST gave."""
     collector: str = ""
     """Whose row it is, by its journal (`JournalStore.collector`); empty: that of the encoder."""
 

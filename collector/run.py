@@ -43,7 +43,7 @@ from collector.journal import Journal
 from collector.life import Life
 from collector.metrics import Metrics
 from collector.progress import Progress
-from collector.repair import Repairer
+from collector.repair import Repairer, is_repairable
 from collector.roster import Roster
 from collector.rows import Row
 from collector.shipper import Shipper
@@ -99,7 +99,7 @@ class App:
         self._repairers = [
             Repairer(venue, self._add, lambda: self._endpoint)
             for venue in self._venues
-            if venue.feed.repair and "trades" in venue.feed.channels and rest_url(venue.feed)
+            if venue.feed.repair and is_repairable(venue.feed) and rest_url(venue.feed)
         ]
         self._endpoint: Endpoint | None = None
         """The database, once it is ready for rows."""

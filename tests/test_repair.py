@@ -9,12 +9,15 @@ import time
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from collector.config import FeedConfig, RetentionConfig
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
 from collector.repair import AT_ONCE, waiting
 from collector.repair_cli import Posting
 from collector.rows import Gap
+from collector.simulator import SIMULATORS
 from tests.conftest import query, wait_rows
 from tests.processes import background, collector, config_file, wait_until
 
@@ -73,7 +76,37 @@ def test_the_running_collector_repairs_what_a_disconnect_cost(tmp_path: Path, da
     assert trades["sent"] > 300
     assert trades["undeclared"] == trades["wrong"] == 0
     assert query(database, "SELECT count() FROM gaps WHERE repaired != (repair = 'complete')") == [(0,)]
-    assert query(database, "SELECT DISTINCT channel FROM gaps WHERE repair IS NOT NULL") == [("trades",)]
+    offered = (
+        "SELECT DISTINCT channel, repair = 'unavailable' FROM gaps WHERE repair IS NOT NULL ORDER BY channel"
+    )
+    assert query(database, offered) == [("liquidations", True), ("trades", False)]
+
+
+@pytest.mark.parametrize("venue", ["deribit", "okx"])
+def test_liquidations_are_repaired_where_the_venue_lists_them(
+    tmp_path: Path, database: Endpoint, venue: str
+) -> None:
+    ledger = tmp_path / "ledger.jsonl"
+    simulate = ["simulate", "--exchange", venue, "--port", "0", "--rate", "400", "--ledger", str(ledger)]
+    with background(tmp_path / "simulate.log", *simulate, "--disconnect-every", "3s") as exchange:
+        ready = exchange.line()
+        symbols = [SIMULATORS[venue].symbol("inverse", name) for name in ("BTCUSDT", "ETHUSDT", "SOLUSDT")]
+        changes: dict[str, Any] = {"exchange": venue, "symbols": symbols, "market": "inverse"}
+        urls = ready["ws_urls"]["inverse"], ready["rest_url"]
+        config = config_file(tmp_path, database, *urls, channels=["trades", "liquidations"], **changes)
+        with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+            repaired = "SELECT count(), sum(recovered) FROM gaps WHERE channel = 'liquidations' AND repaired"
+            wait_until(
+                lambda: query(database, repaired)[0][0] >= 3 and query(database, repaired)[0][1] > 0,
+                timeout=90,
+                what="the repair",
+            )
+            exchange.end()
+            assert recording.end(signal.SIGTERM) == 0
+    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json")
+    assert done.returncode == 0, done.stdout[-3000:]
+    sent = {stream["table"]: stream["sent"] for stream in json.loads(done.stdout)["streams"]}
+    assert sent["liquidations"] > 0
 
 
 def test_repair_on_demand_fetches_what_a_killed_collector_missed(tmp_path: Path, database: Endpoint) -> None:

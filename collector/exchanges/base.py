@@ -8,7 +8,7 @@ from typing import Protocol
 import msgspec
 
 from collector.config import FeedConfig
-from collector.rows import Row, Trade
+from collector.rows import Liquidation, Row, Trade
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
@@ -225,35 +225,39 @@ class Exchange(Protocol):
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         """Symbol → turnover of 24 hours, in quote units (all that counts is the order). Raises BadAnswerError."""
 
-    def history(self, market: str) -> TradeHistory | None:
-        """How missing trades are fetched; None where the venue does not offer it."""
+    def history(self, market: str, channel: str) -> History | None:
+        """How missing rows of a channel are fetched; None where the venue does not offer it."""
+
+
+REPAIRABLE = ("trades", "liquidations")
+"""Channels of events. What a book or a ticker was in between nobody tells later."""
 
 
 class Hole(msgspec.Struct, frozen=True):
-    """Missing trades of one symbol. Both bounds belong to it (µs, event time)."""
+    """Missing rows of one symbol and channel. Both bounds belong to it (µs, event time)."""
 
     symbol: str
     from_ts: int
     to_ts: int
     last_id: str = ""
-    """Id of the newest trade stored before the hole, where one is."""
+    """Of trades: id of the newest one stored before the hole, where one is."""
     next_id: str = ""
-    """Id of the oldest trade stored after the hole, where one is."""
+    """Of trades: id of the oldest one stored after the hole, where one is."""
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Part of a hole's trades."""
+    """Part of what fills a hole."""
 
-    trades: list[Trade]
+    rows: Sequence[Trade | Liquidation]
     """In any order; those outside the hole do no harm."""
     next: Request | None
     """The next page, until there is nothing more to be had."""
     complete: bool = False
-    """Whether the pages so far hold every trade of the hole for certain."""
+    """Whether the pages so far hold every row of the hole for certain."""
 
 
-class TradeHistory(Protocol):
-    """Trades over REST. Pure."""
+class History(Protocol):
+    """One channel's past over REST. Pure."""
 
     reach: str
     """How far back it goes, for people: "the newest 1,000 trades", "48 hours", "all"."""

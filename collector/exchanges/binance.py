@@ -204,5 +204,5 @@ class Binance:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return binance_rest.turnover(market, body)
 
-    def history(self, market: str) -> BinanceHistory:
-        return BinanceHistory(market)
+    def history(self, market: str, channel: str) -> BinanceHistory | None:
+        return BinanceHistory(market) if channel == "trades" else None

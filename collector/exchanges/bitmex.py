@@ -146,5 +146,5 @@ class Bitmex:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return bitmex_rest.turnover(market, body)
 
-    def history(self, market: str) -> BitmexHistory:
-        return BitmexHistory(market)
+    def history(self, market: str, channel: str) -> BitmexHistory | None:
+        return BitmexHistory(market) if channel == "trades" else None

@@ -159,5 +159,5 @@ class Bybit:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return bybit_rest.turnover(body)
 
-    def history(self, market: str) -> BybitHistory:
-        return BybitHistory(market)
+    def history(self, market: str, channel: str) -> BybitHistory | None:
+        return BybitHistory(market) if channel == "trades" else None

@@ -243,5 +243,5 @@ class Coinbase:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return coinbase_rest.turnover(market, body)
 
-    def history(self, market: str) -> CoinbaseHistory:
-        return CoinbaseHistory(market)
+    def history(self, market: str, channel: str) -> CoinbaseHistory | None:
+        return CoinbaseHistory(market) if channel == "trades" else None

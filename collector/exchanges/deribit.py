@@ -20,7 +20,7 @@ import msgspec
 
 from collector.config import FeedConfig
 from collector.exchanges import deribit_rest
-from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
+from collector.exchanges.base import REPAIRABLE, Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.deribit_rest import DeribitHistory
 from collector.exchanges.deribit_topics import CHANNELS, INTERVAL, topics
@@ -204,5 +204,6 @@ class Deribit:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return deribit_rest.turnover(market, body)
 
-    def history(self, market: str) -> DeribitHistory:
-        return DeribitHistory(market)
+    def history(self, market: str, channel: str) -> DeribitHistory | None:
+        events = channel in REPAIRABLE and channel in self.channels(market)
+        return DeribitHistory(market, channel) if events else None

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 from urllib.parse import parse_qsl, quote, urlsplit
 
 import msgspec
 
 from collector.exchanges.base import BadAnswerError, Hole, Instrument, Page, Request
+from collector.exchanges.deribit_topics import OPPOSITE
 from collector.exchanges.topic import INFINITY, MAX_MS, number
-from collector.rows import Trade
+from collector.rows import Liquidation, Trade
 
 CREDITS_A_SECOND = 8000
 """Of the 10,000 that come back; the rest is left to subscriptions."""
@@ -86,15 +88,15 @@ def turnover(market: str, body: bytes) -> dict[str, float]:
 
 
 class DeribitHistory:
-    """Rows have the venue's `trade_id`, which has no order; the numbers without a gap are `trade_seq`. So the newest trade
-    before the hole is asked for, and from its number on all that follow, until one is younger than the hole or there is
-    none: then the hole is complete for certain. Where no such trade is known, or a number is left out, what there is
-    is asked for by time, and the hole is not called complete."""
+    """Trades, or those of them that were forced, as liquidations. Rows have the venue's `trade_id`, which has no order; the
+    numbers without a gap are `trade_seq`. So the newest trade before the hole is asked for, and from its number on all that
+    follow, until one is younger than the hole or there is none: then the hole is complete for certain. Where no such trade
+    is known, or a number is left out, what there is is asked for by time, and the hole is not called complete."""
 
     reach = "what the venue still lists"
 
-    def __init__(self, market: str) -> None:
-        self._market = market
+    def __init__(self, market: str, channel: str) -> None:
+        self._market, self._forced = market, channel == "liquidations"
 
     def request(self, hole: Hole, instrument: Instrument | None) -> Request:
         before_ms = hole.from_ts // 1000 - 1
@@ -109,22 +111,23 @@ class DeribitHistory:
             items = sorted(result["trades"], key=lambda item: int(item["trade_seq"]))
             trades = [self._trade(hole.symbol, item, recv_us) for item in items]
             numbers = [int(item["trade_seq"]) for item in items]
+            rows = forced_rows(items, trades) if self._forced else trades
             more = bool(result["has_more"])
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise BadAnswerError(f"not a trade: {error!r}") from error
         asked = dict(parse_qsl(urlsplit(request.path).query))
         if asked["sorting"] == "desc":
             known = bool(trades) and trades[-1].ts < hole.from_ts
-            return Page(trades, by_number(hole, numbers[-1]) if known else within(hole, hole.from_ts))
+            return Page(rows, by_number(hole, numbers[-1]) if known else within(hole, hole.from_ts))
         ended = not more or not trades or trades[-1].ts > hole.to_ts
         if "start_seq" in asked:
             first = int(asked["start_seq"])
             if not numbers or numbers != list(range(first, first + len(numbers))):
-                return Page(trades, within(hole, hole.from_ts))
-            return Page(trades, None if ended else by_number(hole, numbers[-1] + 1), complete=ended)
+                return Page(rows, within(hole, hole.from_ts))
+            return Page(rows, None if ended else by_number(hole, numbers[-1] + 1), complete=ended)
         # A millisecond that fills a page can't be passed by time.
         stuck = ended or trades[-1].ts // 1000 <= int(asked["start_timestamp"])
-        return Page(trades, None if stuck else within(hole, trades[-1].ts + 1000))
+        return Page(rows, None if stuck else within(hole, trades[-1].ts + 1000))
 
     def _trade(self, symbol: str, item: dict[str, Any], recv_us: int) -> Trade:
         price, amount, at, side = (
@@ -142,6 +145,29 @@ class DeribitHistory:
             raise ValueError(f"impossible trade {item!r}")
         where = ("deribit", self._market, symbol)
         return Trade(at * 1000, recv_us, *where, side, price, qty, str(item["trade_id"]))
+
+
+def forced_rows(items: Sequence[dict[str, Any]], trades: Sequence[Trade]) -> list[Liquidation]:
+    """Of the trades that were read from the items. Raises ValueError."""
+    rows = []
+    for item, trade in zip(items, trades, strict=True):
+        mark = item.get("liquidation") or "none"
+        if mark not in ("none", "M", "T", "MT"):
+            raise ValueError(f"mark {mark!r}")
+        side = item["direction"]
+        rows += [
+            Liquidation(
+                trade.ts,
+                trade.recv_ts,
+                *(trade.exchange, trade.market, trade.symbol),
+                side if who == "T" else OPPOSITE[side],
+                trade.price,
+                trade.qty,
+                f"{trade.trade_id}-{who}",
+            )
+            for who in ("" if mark == "none" else mark)
+        ]
+    return rows
 
 
 def within(hole: Hole, from_ts: int) -> Request:

@@ -193,5 +193,5 @@ class Hyperliquid:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return hyperliquid_rest.turnover(market, body)
 
-    def history(self, market: str) -> HyperliquidHistory:
-        return HyperliquidHistory(market)
+    def history(self, market: str, channel: str) -> HyperliquidHistory | None:
+        return HyperliquidHistory(market) if channel == "trades" else None

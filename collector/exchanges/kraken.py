@@ -184,5 +184,5 @@ class Kraken:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return kraken_rest.turnover(market, body)
 
-    def history(self, market: str) -> KrakenHistory:
-        return KrakenHistory(market)
+    def history(self, market: str, channel: str) -> KrakenHistory | None:
+        return KrakenHistory(market) if channel == "trades" else None

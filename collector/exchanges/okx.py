@@ -25,7 +25,7 @@ from collector.config import FeedConfig
 from collector.exchanges import okx_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.decoder import StreamDecoder
-from collector.exchanges.okx_rest import OkxHistory
+from collector.exchanges.okx_rest import OkxHistory, OkxLiquidationHistory
 from collector.exchanges.okx_topics import topics
 from collector.exchanges.topic import Topic
 
@@ -204,5 +204,7 @@ class Okx:
     def turnover(self, market: str, body: bytes) -> dict[str, float]:
         return okx_rest.turnover(market, body)
 
-    def history(self, market: str) -> OkxHistory:
-        return OkxHistory(market)
+    def history(self, market: str, channel: str) -> OkxHistory | OkxLiquidationHistory | None:
+        if channel == "liquidations" and market != "spot":
+            return OkxLiquidationHistory(market)
+        return OkxHistory(market) if channel == "trades" else None

@@ -10,6 +10,7 @@ import msgspec
 from collector.config import FeedConfig
 from collector.exchanges.base import Fetch, Instrument, Item, Notice, Request, Stream
 from collector.exchanges.okx_checksum import TextBook
+from collector.exchanges.okx_rest import liquidation_content
 from collector.exchanges.states import JoinedBook, Level, NumberedTrades, Snapshot, TickerTopic, Update
 from collector.exchanges.topic import (
     INFINITY,
@@ -152,7 +153,7 @@ class Liquidations(Topic):
                 qty = base_units(one.sz, one.bkPx, self._instruments[symbol])
                 if one.side not in SIDES or not (0.0 < one.bkPx < INFINITY and 0.0 < qty < INFINITY):
                     raise ValueError(f"a liquidation of {symbol} has an impossible side, price or size")
-                content = f"{one.ts}-{one.side}-{one.bkPx!r}-{one.sz!r}"
+                content = liquidation_content(one.ts, one.side, one.bkPx, one.sz)
                 seen[symbol + content] = ordinal = seen.get(symbol + content, -1) + 1
                 ts, liq_id = one.ts * 1000, f"{content}-{ordinal}"
                 rows.append(Liquidation(ts, recv_us, *self._market, symbol, one.side, one.bkPx, qty, liq_id))

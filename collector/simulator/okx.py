@@ -23,7 +23,7 @@ from collector.simulator.okx_topics import (
     liquidations,
 )
 from collector.simulator.okx_transcript import OkxTranscript
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, Topic
 
 MARKETS = ("linear", "inverse", "spot")
 PATHS = {f"/{market}/ws/v5/{route}": market for market in MARKETS for route in ("public", "business")}
@@ -110,6 +110,7 @@ class OkxExchange:
         }
         self._trades: dict[str, TradeTopic] = {}
         self._books: dict[str, BookTopic] = {}
+        self._forced: dict[str, LiquidationTopic] = {}
 
     def knows(self, market: str, topic: str) -> bool:
         return offered_symbol(market, topic) in self._listings[market] or (
@@ -119,7 +120,12 @@ class OkxExchange:
     def topic(self, market: str, name: str) -> OkxTopic | LiquidationTopic:
         listings = self._listings[market]
         if name == FORCED:
-            return liquidations(list(listings.values()), name, self._started_ms)
+            first = liquidations(list(listings.values()), name, self._started_ms)
+            one: Topic | None = first
+            while isinstance(one, LiquidationTopic):
+                self._forced[one.listing.symbol.removesuffix("-SWAP")] = one
+                one = one.also
+            return first
         symbol = offered_symbol(market, name)
         made = TOPICS[name.partition(":")[0]](listings[symbol], name, self._started_ms)
         if isinstance(made, TradeTopic):
@@ -144,6 +150,8 @@ class OkxExchange:
             return answer(f"[{self._books[symbol].whole()}]")
         if path == "/api/v5/market/history-trades" and symbol in self._trades:
             return answer(encoded(self._history(symbol, query)))
+        if path == "/api/v5/public/liquidation-orders" and query.get("state") == "filled":
+            return answer(encoded(self._liquidated(query)))
         return 400, Message(encoded({"code": "51001", "msg": "Instrument ID does not exist", "data": []}), [])
 
     def _history(self, symbol: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
@@ -152,6 +160,17 @@ class OkxExchange:
         after = int(query.get("after", 2**63))
         older = [one for one in self._trades[symbol].recent if int(one[key]) < after]
         return older[: -min(int(query.get("limit", PAGE)), PAGE) - 1 : -1]
+
+    def _liquidated(self, query: Mapping[str, str]) -> list[dict[str, Any]]:
+        """Newest first, older than a time; none before the channel's first subscription."""
+        topic = self._forced.get(query.get("uly", ""))
+        after, most = int(query.get("after", 2**63)), min(int(query.get("limit", PAGE)), PAGE)
+        details = [one for one in (topic.recent if topic else ()) if int(one["ts"]) < after][: -most - 1 : -1]
+        if topic is None or not details:
+            return []
+        family = query["uly"]
+        told = {"instFamily": family, "uly": family, "instType": "SWAP", "totalLoss": "0"}
+        return [told | {"instId": topic.listing.symbol, "details": details}]
 
 
 def answer(data: str) -> tuple[int, Message]:

@@ -77,6 +77,8 @@ class LiquidationTopic(TopicBase):
     def __init__(self, listing: Listing, name: str, started_ms: int, backlog: deque[str]) -> None:
         super().__init__(listing, name, started_ms)
         self._backlog, self._next_ms = backlog, 0
+        self.recent: deque[dict[str, str]] = deque(maxlen=RECENT_TRADES)
+        """Oldest first, as REST shows them."""
 
     def snapshot(self, now_ms: int) -> Message | None:
         """What the ledger has already."""
@@ -96,6 +98,8 @@ class LiquidationTopic(TopicBase):
             f'"ts":"{now_ms}"}}],"instFamily":"{family}","instId":"{listing.symbol}","instType":"{kind}","uly":"{family}"}}]}}'
         )
         self._backlog.append(text)
+        told = {"bkPx": price, "posSide": "short" if buys else "long", "side": side, "sz": qty}
+        self.recent.append({"bkLoss": "0", "ccy": "", "ts": str(now_ms)} | told)
         return Message(
             text,
             [ledger.liquidation(*self.where, now_ms, now_ms, side, price, listing.base(qty, price))],

@@ -195,7 +195,7 @@ def test_history_pages_by_start_and_is_whole_when_a_page_is_not_full() -> None:
     assert page.next is not None and "&start=1000&" in page.next.path and not page.complete
     page = history.page(hole, instrument, page.next, json.dumps([trade]).encode(), 1)
     assert (page.next, page.complete) == (None, True)
-    assert page.trades == [Trade(TS, 1, "bitmex", "inverse", "XBTUSD", "buy", 50.0, 2.0, "a")]
+    assert page.rows == [Trade(TS, 1, "bitmex", "inverse", "XBTUSD", "buy", 50.0, 2.0, "a")]
 
 
 def test_the_recorded_books_equal_plain_ones_and_have_no_gap() -> None:

@@ -270,9 +270,7 @@ def test_history_walks_back_until_the_hole_is_covered() -> None:
 
     first = history.page(hole, None, request, page(8, 7), RECV)
     assert not first.complete
-    assert first.trades[0] == Trade(TS_LATER, RECV, *WHERE, "sell", 2.5, 4.0, "8"), (
-        "REST has the maker's side"
-    )
+    assert first.rows[0] == Trade(TS_LATER, RECV, *WHERE, "sell", 2.5, 4.0, "8"), "REST has the maker's side"
     assert first.next is not None and first.next.path.endswith("after=7")
     last = history.page(hole, None, first.next, page(6, 5, 4), RECV)
     assert (last.complete, last.next) == (True, None)

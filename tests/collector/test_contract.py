@@ -14,7 +14,17 @@ import pytest
 from collector.config import CHANNELS, FeedConfig
 from collector.encode import RowEncoder
 from collector.exchanges import EXCHANGES
-from collector.exchanges.base import Bad, Fetch, Item, Rejected, Resynced, Send, Stream, Subscribed
+from collector.exchanges.base import (
+    REPAIRABLE,
+    Bad,
+    Fetch,
+    Item,
+    Rejected,
+    Resynced,
+    Send,
+    Stream,
+    Subscribed,
+)
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
 from collector.simulator import SIMULATORS
 from collector.symbols import is_dynamic
@@ -252,8 +262,9 @@ def test_the_module_declares_itself(name: str, market: str) -> None:
     assert channels <= set(CHANNELS)
     assert set(exchange.gap_rules(market)) >= channels
     assert all(exchange.gap_rules(market).values())
-    history = exchange.history(market)
-    assert history is None or history.reach
+    for channel in CHANNELS:
+        history = exchange.history(market, channel)
+        assert history is None or (history.reach and channel in REPAIRABLE and channel in channels)
     assert exchange.rest_url(market).startswith("https://")
     feed = FeedConfig(
         exchange=name, market=market, symbols=symbols_of(name, market), channels=sorted(channels)

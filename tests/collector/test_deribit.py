@@ -19,7 +19,7 @@ from collector.exchanges.base import (
     Send,
     Subscribed,
 )
-from collector.exchanges.deribit_rest import DeribitHistory, instruments
+from collector.exchanges.deribit_rest import DeribitHistory, by_number, instruments
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
 from tests.collector.recorded import decoder, frames, taken
 
@@ -170,7 +170,7 @@ def answered(*seqs: int, more: bool = False, **changes: Any) -> bytes:
     return json.dumps({"result": {"trades": trades, "has_more": more}}).encode()
 
 
-HISTORY, HOLE = DeribitHistory("inverse"), Hole(NAME, (MS + 5) * 1000, (MS + 9) * 1000)
+HISTORY, HOLE = DeribitHistory("inverse", "trades"), Hole(NAME, (MS + 5) * 1000, (MS + 9) * 1000)
 
 
 def asked_by_number() -> Request:
@@ -185,8 +185,13 @@ def asked_by_number() -> Request:
 
 def test_history_counts_on_from_the_trade_before_the_hole() -> None:
     page = HISTORY.page(HOLE, None, asked_by_number(), answered(4, 5, 6, 7, more=True), 1)
-    assert [row.trade_id for row in page.trades] == ["t4", "t5", "t6", "t7"] and not page.complete
-    assert page.trades[1] == Trade((MS + 5) * 1000, 1, *WHERE, "sell", 50.0, 2.0, "t5")
+    assert [row.trade_id for row in page.rows if isinstance(row, Trade)] == [
+        "t4",
+        "t5",
+        "t6",
+        "t7",
+    ] and not page.complete
+    assert page.rows[1] == Trade((MS + 5) * 1000, 1, *WHERE, "sell", 50.0, 2.0, "t5")
     assert page.next is not None and "start_seq=8&" in page.next.path
     page = HISTORY.page(HOLE, None, page.next, answered(8, 9, 10, more=True), 1)
     assert page.complete and page.next is None, "10 is younger than the hole"
@@ -205,12 +210,37 @@ def test_history_with_a_number_left_out_goes_on_by_time_and_is_never_complete(se
     assert not page.complete and page.next is None
 
 
+def test_history_of_liquidations_is_that_of_the_trades_that_were_forced() -> None:
+    """As the socket tells them: the taker's side, the other one's, or both."""
+    history = DeribitHistory("inverse", "liquidations")
+    trades = [
+        trade(5),
+        trade(6, liquidation="T"),
+        trade(7, liquidation="M"),
+        trade(8, liquidation="MT"),
+        trade(9, liquidation="none"),
+        trade(10),
+    ]
+    body = json.dumps({"result": {"trades": trades, "has_more": False}}).encode()
+    page = history.page(HOLE, None, by_number(HOLE, 5), body, 1)
+    assert page.complete
+    assert [
+        (row.ts - MS * 1000, row.side, row.liq_id) for row in page.rows if isinstance(row, Liquidation)
+    ] == [
+        (6000, "sell", "t6-T"),
+        (7000, "buy", "t7-M"),
+        (8000, "buy", "t8-M"),
+        (8000, "sell", "t8-T"),
+    ]
+    assert (page.rows[0].price, page.rows[0].qty) == (50.0, 2.0)
+
+
 @pytest.mark.parametrize("seqs", [(), (5,)])
 def test_history_without_a_trade_before_the_hole_is_not_complete(seqs: tuple[int, ...]) -> None:
     page = HISTORY.page(HOLE, None, HISTORY.request(HOLE, None), answered(*seqs), 1)
     assert page.next is not None and "sorting=asc" in page.next.path and "start_seq" not in page.next.path
     page = HISTORY.page(HOLE, None, page.next, answered(5, 6), 1)
-    assert not page.complete and page.next is None and len(page.trades) == 2
+    assert not page.complete and page.next is None and len(page.rows) == 2
 
 
 def test_a_millisecond_that_fills_a_page_ends_the_history() -> None:

@@ -312,7 +312,10 @@ def test_repair_is_complete_where_the_window_surely_covers_the_hole(
     assert (request.path, json.loads(request.body)) == ("/info", {"type": "recentTrades", "coin": "kPEPE"})
     body = json.dumps([fill(2, MS + newest), fill(1, MS + oldest)]).encode()
     page = history.page(hole, None, request, body, 5)
-    assert [(t.ts, t.trade_id) for t in page.trades] == [(TS + newest * 1000, "2"), (TS + oldest * 1000, "1")]
+    assert [(t.ts, t.trade_id) for t in page.rows if isinstance(t, Trade)] == [
+        (TS + newest * 1000, "2"),
+        (TS + oldest * 1000, "1"),
+    ]
     assert (page.next, page.complete) == (None, complete)
     assert history.page(hole, None, request, b"[]", 5).complete is False
     with pytest.raises(BadAnswerError):

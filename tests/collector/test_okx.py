@@ -28,7 +28,7 @@ from collector.exchanges.base import (
 )
 from collector.exchanges.okx import OkxDecoder
 from collector.exchanges.okx_checksum import TextBook
-from collector.exchanges.okx_rest import OkxHistory, instruments, turnover
+from collector.exchanges.okx_rest import OkxHistory, OkxLiquidationHistory, instruments, turnover
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
 from tests.fuzz.venues import RECORDINGS
 
@@ -347,14 +347,62 @@ def test_history_walks_back_until_the_hole_is_covered() -> None:
         return text({"code": "0", "data": items}).encode()
 
     first = history.page(hole, listed, request, page(8, 7, 6), RECV)
-    assert (first.complete, [trade.trade_id for trade in first.trades]) == (False, ["8", "7", "6"])
-    assert first.trades[0].qty == 0.4
+    assert (first.complete, [trade.trade_id for trade in first.rows if isinstance(trade, Trade)]) == (
+        False,
+        ["8", "7", "6"],
+    )
+    assert first.rows[0].qty == 0.4
     assert first.next is not None and "after=6&" in first.next.path
     last = history.page(hole, listed, first.next, page(5, 4), RECV)
     assert (last.complete, last.next) == (True, None), "up to the newest trade before the hole"
     assert history.page(hole, listed, first.next, page(), RECV).complete is False
     unknown = Hole(symbol=SWAP, from_ts=TS, to_ts=TS + 10_000)
     assert f"type=2&after={MS + 12}&" in history.request(unknown, listed).path
+
+
+def test_history_of_liquidations_walks_back_by_time_and_has_the_ids_of_the_socket() -> None:
+    hole = Hole(symbol=SWAP, from_ts=TS, to_ts=TS + 10_000)
+    history, listed = OkxLiquidationHistory("linear"), instrument(SWAP, 0.1)
+    request = history.request(hole, listed)
+    assert request.path.startswith(
+        "/api/v5/public/liquidation-orders?instType=SWAP&uly=ABC-USDT&state=filled"
+    )
+    assert f"&after={MS + 12}&" in request.path
+
+    def order(ms: int, **changes: str) -> dict[str, str]:
+        told = {
+            "side": "sell",
+            "posSide": "long",
+            "bkPx": "2.5",
+            "sz": "4",
+            "bkLoss": "0",
+            "ts": str(MS + ms),
+        }
+        return told | changes
+
+    def body(*orders: dict[str, str], symbol: str = SWAP) -> bytes:
+        blocks = [{"instId": symbol, "instType": "SWAP", "details": list(orders)}]
+        return text({"code": "0", "data": blocks if orders else []}).encode()
+
+    alike = order(7), order(7)
+    first = history.page(hole, listed, request, body(order(9, side="buy"), *alike), RECV)
+    assert (first.complete, [row.side for row in first.rows]) == (False, ["buy", "sell", "sell"])
+    assert {row.qty for row in first.rows} == {0.4}
+    assert first.next is not None and f"&after={MS + 8}&" in first.next.path, "others of that millisecond"
+    live = fresh("linear", (SWAP,), ["liquidations"])
+    arg = {"channel": "liquidation-orders", "instType": "SWAP"}
+    message = {"arg": arg, "data": [{"instId": SWAP, "instType": "SWAP", "details": list(alike)}]}
+    rows = [row for row in live.decode(text(message).encode(), RECV) if isinstance(row, Liquidation)]
+    assert list(first.rows[1:]) == rows
+    last = history.page(hole, listed, first.next, body(order(7), order(-1)), RECV)
+    assert (last.complete, last.next) == (True, None), "one is older than the hole"
+    others = history.page(hole, listed, first.next, body(order(-1), symbol="ABC-USDT-271231"), RECV)
+    assert (others.complete, list(others.rows)) == (True, []), "other symbols of the underlying"
+    assert history.page(hole, listed, first.next, body(), RECV).complete is False
+    stuck = history.page(hole, listed, first.next, body(*[order(7)] * 100), RECV)
+    assert (stuck.complete, stuck.next) == (False, None), "a millisecond that fills a page"
+    with pytest.raises(BadAnswerError):
+        history.page(hole, listed, request, body(order(1, side="long")), RECV)
 
 
 def recorded() -> Iterator[tuple[int, bytes]]:
