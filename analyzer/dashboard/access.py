@@ -153,7 +153,11 @@ def _redirect(location: str) -> flask.Response:
 
 def _form(problem: str, status: int = 200) -> flask.Response:
     said = f'<p role="alert">{html.escape(problem)}</p>' if problem else ""
-    return flask.Response(_LOGIN.replace("<!-- problem -->", said), status, mimetype="text/html")
+    response = flask.Response(_LOGIN.replace("<!-- problem -->", said), status, mimetype="text/html")
+    response.headers["Content-Security-Policy"] = (
+        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+    )
+    return response
 
 
 _LOGIN = """<!doctype html>

@@ -26,7 +26,7 @@ Key = tuple[object, ...]
 
 ENTRIES = 64
 """Answers kept: each is at most a few hundred kilobytes, and compressed."""
-STATUS_FRESH_S, SYMBOLS_FRESH_S = 3.0, 30.0
+STATUS_FRESH_S, SYMBOLS_FRESH_S = 3.0, 60.0
 AWAY_S = 2.0
 """So long QuestDB is not asked again after it gave no answer: browsers do not queue behind time-outs."""
 NAME_LENGTH = 100

@@ -58,7 +58,7 @@ def build(server: flask.Flask) -> dash.Dash:
     )
     app.layout = layout()
     callbacks(app)
-    # Plotly compiles a few functions of its own, and puts styles into the page.
+    # Plotly puts styles into the page.
     policy = (
         f"default-src 'self'; script-src 'self' {' '.join(app.csp_hashes())}; style-src 'self' 'unsafe-inline'; "
         "img-src 'self' data: blob:; object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'"
@@ -67,8 +67,7 @@ def build(server: flask.Flask) -> dash.Dash:
     @server.after_request
     def guard(response: flask.Response) -> flask.Response:
         response.headers.update(HEADERS)
-        if flask.request.path != "/login":
-            response.headers["Content-Security-Policy"] = policy
+        response.headers.setdefault("Content-Security-Policy", policy)
         return response
 
     return app

@@ -46,6 +46,8 @@ class Reader:
         """Sent so far."""
         self._resolve = resolve
         self._client: httpx.Client | None = None
+        self._endpoint: Endpoint | None = None
+        self._doubtful = False
         self._lock = threading.Lock()
 
     def rows(self, sql: str) -> list[Row]:
@@ -55,7 +57,7 @@ class Reader:
         try:
             answer = client.get("/exec", params={"query": sql, "limit": f"0,{MAX_ROWS}", "nm": "true"})
         except httpx.HTTPError as error:
-            self._forget(client)
+            self._doubtful = True
             raise UnavailableError(
                 f"read from QuestDB at {client.base_url}: {type(error).__name__}: {error}; "
                 "check that it runs ('collector db status') and questdb.url"
@@ -87,32 +89,33 @@ class Reader:
             return set()
 
     def _connected(self) -> httpx.Client:
+        """The client of where the server is; asked again after a failure, as it may have moved."""
         with self._lock:
-            if self._client is None:
+            if self._client is None or self._doubtful:
                 try:
                     endpoint = self._resolve()
                 except UnreachableError as error:
                     raise UnavailableError(str(error)) from error
-                self._client = httpx.Client(
-                    base_url=endpoint.http_url,
-                    auth=(endpoint.user, endpoint.password) if endpoint.user else None,
-                    timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
-                    limits=httpx.Limits(max_connections=CONNECTIONS),
-                    headers={"Statement-Timeout": str(round(TIMEOUT_S * 1000))},
-                    trust_env=False,
-                )
+                if self._client is None or endpoint != self._endpoint:
+                    self._client, self._endpoint = _client(endpoint), endpoint
+                self._doubtful = False
             return self._client
-
-    def _forget(self, client: httpx.Client) -> None:
-        """The server may have moved: where it is, is asked again. Other threads' queries end with theirs."""
-        with self._lock:
-            if self._client is client:
-                self._client = None
 
     def close(self) -> None:
         with self._lock:
             if self._client is not None:
                 self._client.close()
+
+
+def _client(endpoint: Endpoint) -> httpx.Client:
+    return httpx.Client(
+        base_url=endpoint.http_url,
+        auth=(endpoint.user, endpoint.password) if endpoint.user else None,
+        timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
+        limits=httpx.Limits(max_connections=CONNECTIONS),
+        headers={"Statement-Timeout": str(round(TIMEOUT_S * 1000))},
+        trust_env=False,
+    )
 
 
 def of_instrument(name: Instrument) -> str:

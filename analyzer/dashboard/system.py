@@ -6,6 +6,7 @@ import itertools
 from collections import defaultdict
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from analyzer.audit.settings import AuditConfig
 from analyzer.dashboard.figures import (
@@ -21,11 +22,13 @@ from analyzer.dashboard.figures import (
     over_time,
     si,
 )
+from analyzer.dashboard.panels import SYSTEM
 from analyzer.dashboard.ranges import Range
-from analyzer.dashboard.reader import QueryError, Reader, Row
+from analyzer.dashboard.reader import QueryError, Reader
 
 STATS_S = 10
 """A living collector writes `collector_stats` this often."""
+DASHES = ("solid", "dot")
 NOT_RUNNING = "is `collector run` running?"
 MIGRATE = "the table is not there, or an old one: run `collector migrate`"
 BYTES, SECONDS, RATE = Axis("B"), Axis("s"), Axis("/s")
@@ -39,28 +42,46 @@ def guarded(chart: Callable[[], Chart]) -> Chart:
         return Chart(empty=f"{MIGRATE} ({error})")
 
 
+class Sample(NamedTuple):
+    """A process' row of `collector_stats`, or the worst of several in one step, at the time of the last."""
+
+    step_ms: int
+    """When its step began."""
+    at_ms: int
+    process: str
+    rss: int
+    limit: int
+    """bytes; 0: none, or not known"""
+    lag_s: float
+    loop_lag_s: float
+    pending: int
+    on_disk: int
+    messages: int
+
+
 def charts(reader: Reader, span: Range, now: datetime, limits: AuditConfig) -> dict[str, Chart]:
     """Raises UnavailableError."""
     have = reader.columns("collector_stats")
-    limit = "max(memory_limit)" if "memory_limit" in have else "NULL"
+    if not have:
+        return dict.fromkeys((panel.name for panel in SYSTEM), Chart(empty=f"{MIGRATE} (collector_stats)"))
+    limit = "coalesce(max(memory_limit), 0)" if "memory_limit" in have else "0"
     step = max(span.step_s, STATS_S)
-    rows: list[Row] = []
-    refused = f"{MIGRATE} (collector_stats)" if not have else ""
-    if have:
-        rows = reader.rows(
-            "SELECT cast(ts AS LONG) / 1000, process, rss, memory_limit, lag, loop_lag, pending, on_disk, messages "  # noqa: S608
-            f"FROM (SELECT ts, process, max(rss) rss, {limit} memory_limit, max(lag_ms) / 1000 lag, "
-            "max(loop_lag_ms) / 1000 loop_lag, max(journal_pending_bytes) pending, max(journal_bytes) on_disk, "
-            f"max(messages) messages FROM collector_stats WHERE {span.since(now)} SAMPLE BY {step}s) ORDER BY 1"
-        )
-    drawn = ProcessCharts(rows, step, bounds(span, now))
-    empty = Chart(empty=refused or f"no figures of a collector in the last {span.words}; {NOT_RUNNING}")
+    rows = reader.rows(
+        "SELECT cast(ts AS LONG) / 1000, cast(last AS LONG) / 1000, process, rss, memory_limit, lag, loop_lag, "  # noqa: S608
+        f"pending, on_disk, messages FROM (SELECT ts, max(ts) last, process, max(rss) rss, {limit} memory_limit, "
+        "max(lag_ms) / 1000 lag, max(loop_lag_ms) / 1000 loop_lag, max(journal_pending_bytes) pending, "
+        "max(journal_bytes) on_disk, max(messages) messages FROM collector_stats "
+        f"WHERE {span.since(now)} SAMPLE BY {step}s) ORDER BY 1"
+    )
+    samples = [Sample(*row[:3], *(value or 0 for value in row[3:])) for row in rows]
+    drawn = ProcessCharts(samples, step, bounds(span, now))
+    empty = Chart(empty=f"no figures of a collector in the last {span.words}; {NOT_RUNNING}")
     return {
         "memory": drawn.memory(limits.pair("memory")[1]) if rows else empty,
         "messages": guarded(lambda: _messages(reader, span, now, drawn)) if rows else empty,
         "lag": drawn.lag() if rows else empty,
-        "journal": drawn.journal() if rows else empty,
         "gaps": guarded(lambda: _gaps(reader, span, now)),
+        "journal": drawn.journal() if rows else empty,
     }
 
 
@@ -71,115 +92,100 @@ def bounds(span: Range, now: datetime) -> tuple[int, int]:
 
 
 class ProcessCharts:
-    """Lines of processes from one query: (ms, process, rss, limit, lag, loop lag, pending, on disk, messages)."""
+    """Lines of the processes that were seen last, at most MAX_LINES."""
 
-    def __init__(self, rows: Sequence[Row], step: int, bounds: tuple[int, int]) -> None:
+    def __init__(self, samples: Sequence[Sample], step: int, bounds: tuple[int, int]) -> None:
         self.bounds, self.hole_ms = bounds, 3000 * step
-        by_process: dict[str, list[Row]] = defaultdict(list)
-        for row in rows:
-            by_process[row[1]].append(row)
-        newest = sorted(by_process, key=lambda name: -by_process[name][-1][0])
+        by_process: dict[str, list[Sample]] = defaultdict(list)
+        for one in samples:
+            by_process[one.process].append(one)
+        newest = sorted(by_process, key=lambda name: -by_process[name][-1].at_ms)
         self.left_out = max(0, len(newest) - MAX_LINES)
         self.processes = {name: by_process[name] for name in sorted(newest[:MAX_LINES])}
-        last = max((rows[-1][0] for rows in by_process.values()), default=0)
-        self.current = [rows[-1] for rows in by_process.values() if last - rows[-1][0] <= self.hole_ms]
-        """The newest row of each process that lives."""
+        last = max((one.step_ms for one in samples), default=0)
+        self.current = [of[-1] for of in by_process.values() if last - of[-1].step_ms <= 1000 * step]
+        """The newest sample of each process that lives."""
 
-    def points(self, rows: Sequence[Row], column: int) -> list[tuple[float, float | None]]:
-        return broken([(row[0], row[column]) for row in rows], self.hole_ms)
+    def lines(self, *columns: tuple[str, Callable[[Sample], float]], axis: Axis) -> list[dict[str, Any]]:
+        """One a column and process: a column has a dash, a process a colour; the columns of one process have two."""
+        found = []
+        for i, (process, samples) in enumerate(self.processes.items()):
+            for j, (what, value) in enumerate(columns):
+                alone = len(self.processes) == 1
+                name = " ".join(filter(None, (what, "" if alone and what else process)))
+                points = broken([(one.at_ms, value(one)) for one in samples], self.hole_ms)
+                color = SERIES[(j if alone else i) % len(SERIES)]
+                found.append(line(name, points, color, axis, line={"dash": DASHES[j]}))
+        return found
 
-    def lines(self, column: int, axis: Axis) -> list[dict[str, object]]:
-        return [
-            line(name, self.points(rows, column), SERIES[i % len(SERIES)], axis)
-            for i, (name, rows) in enumerate(self.processes.items())
-        ]
-
-    def chart(self, caption: str, traces: list[dict[str, object]], axis: Axis) -> Chart:
+    def chart(self, caption: str, traces: list[dict[str, Any]], axis: Axis) -> Chart:
         more = f"; {self.left_out} older processes are not drawn" if self.left_out else ""
         return Chart(caption + more, figure=over_time(traces, axis, self.bounds))
 
     def memory(self, critical: float) -> Chart:
         """Beside the limit of the service, or else what the audit calls critical."""
-        newest = sum(row[2] or 0 for row in self.current)
-        peak = max(row[2] or 0 for rows in self.processes.values() for row in rows)
-        limit = max((row[3] or 0 for row in self.current), default=0)
+        newest = sum(one.rss for one in self.current)
+        peak = max(one.rss for samples in self.processes.values() for one in samples)
+        limit = max((one.limit for one in self.current), default=0)
         name, height = ("limit", limit) if limit else ("critical", critical)
         ends: Points = [(at, height) for at in self.bounds]
-        traces = self.lines(2, BYTES)
+        traces = self.lines(("", lambda one: one.rss), axis=BYTES)
         traces.append(line(name, ends, LIMIT, BYTES, line={"dash": "dash", "width": 1.5}))
         caption = f"last {si(newest, 'B')}, at most {si(peak, 'B')}, {name} {si(height, 'B')}"
         return self.chart(caption, traces, BYTES)
 
     def lag(self) -> Chart:
-        traces, worst = [], 0.0
-        for i, (name, rows) in enumerate(self.processes.items()):
-            of = "" if len(self.processes) == 1 else f" {name}"
-            color = SERIES[i % len(SERIES)]
-            traces.append(line(f"not yet in QuestDB{of}", self.points(rows, 4), color, SECONDS))
-            dotted = {"dash": "dot"}
-            other = SERIES[1] if not of else color
-            traces.append(line(f"event loop{of}", self.points(rows, 5), other, SECONDS, line=dotted))
-            worst = max(worst, *(row[4] or 0.0 for row in rows))
-        now = max((row[4] or 0.0 for row in self.current), default=0.0)
-        return self.chart(f"last {si(now, 's')}, at most {si(worst, 's')}", traces, SECONDS)
+        behind, loop = ("not yet in QuestDB", "event loop")
+        traces = self.lines((behind, lambda one: one.lag_s), (loop, lambda one: one.loop_lag_s), axis=SECONDS)
+        newest = max((one.lag_s for one in self.current), default=0.0)
+        worst = max(one.lag_s for samples in self.processes.values() for one in samples)
+        return self.chart(f"last {si(newest, 's')}, at most {si(worst, 's')}", traces, SECONDS)
 
     def journal(self) -> Chart:
-        traces = []
-        for i, (name, rows) in enumerate(self.processes.items()):
-            of = "" if len(self.processes) == 1 else f" {name}"
-            color = SERIES[i % len(SERIES)]
-            traces.append(line(f"waiting for QuestDB{of}", self.points(rows, 6), color, BYTES))
-            other = SERIES[1] if not of else color
-            dotted = {"dash": "dot"}
-            traces.append(line(f"on disk{of}", self.points(rows, 7), other, BYTES, line=dotted))
-        waiting, on_disk = (sum(row[column] or 0 for row in self.current) for column in (6, 7))
+        waits, disk = ("waiting for QuestDB", "on disk")
+        traces = self.lines((waits, lambda one: one.pending), (disk, lambda one: one.on_disk), axis=BYTES)
+        waiting, on_disk = sum(one.pending for one in self.current), sum(one.on_disk for one in self.current)
         return self.chart(f"{si(waiting, 'B')} waiting, {si(on_disk, 'B')} on disk", traces, BYTES)
 
 
-def rates(points: Sequence[tuple[int, int | None]]) -> list[tuple[float, float | None]]:
-    """Per second, from a counter that begins anew at 0 with its process."""
-    found: list[tuple[float, float | None]] = []
-    before: tuple[int, int] | None = None
-    for at, count in points:
-        if count is None:
-            continue
-        if before is not None:
-            grown = count - before[1] if count >= before[1] else count
-            found.append((at, grown * 1000 / (at - before[0])))
-        before = (at, count)
-    return found
+def rates(counts: Sequence[tuple[int, int, int]]) -> list[tuple[int, float]]:
+    """(step, ms, counter) → (step, growth per second). A counter begins anew at 0 with its process."""
+    return [
+        (step, (count - before if count >= before else count) * 1000 / (at - since))
+        for (_, since, before), (step, at, count) in itertools.pairwise(counts)
+    ]
 
 
 def _messages(reader: Reader, span: Range, now: datetime, drawn: ProcessCharts) -> Chart:
     """Per venue, where the collector tells; else per process."""
-    step = max(span.step_s, STATS_S)
-    lines: dict[str, list[tuple[float, float | None]]]
+    counters: dict[tuple[str, str], list[tuple[int, int, int]]] = defaultdict(list)
     if reader.columns("stream_stats"):
+        step = max(span.step_s, STATS_S)
         rows = reader.rows(
-            "SELECT cast(ts AS LONG) / 1000, exchange, process, messages FROM (SELECT ts, exchange, process, "  # noqa: S608
-            "sum(messages) messages FROM (SELECT ts, exchange, process, market, channel, last(messages) messages "
-            f"FROM stream_stats WHERE {span.since(now)} SAMPLE BY {step}s) TIMESTAMP(ts) SAMPLE BY {step}s) ORDER BY 1"
+            "SELECT cast(ts AS LONG) / 1000, cast(max(last) AS LONG) / 1000, exchange, process, sum(messages) FROM "  # noqa: S608
+            "(SELECT ts, max(ts) last, exchange, process, market, channel, max(messages) messages "
+            f"FROM stream_stats WHERE {span.since(now)} SAMPLE BY {step}s) GROUP BY ts, exchange, process ORDER BY 1"
         )
-        counters: dict[tuple[str, str], list[tuple[int, int | None]]] = defaultdict(list)
-        for at, exchange, process, count in rows:
-            counters[exchange, process].append((at, count))
-        sums: dict[str, dict[float, float]] = defaultdict(lambda: defaultdict(float))
-        for (exchange, _), points in counters.items():
-            for at, rate in rates(points):
-                sums[exchange][at] += rate or 0.0
-        lines = {exchange: sorted(points.items()) for exchange, points in sorted(sums.items())}
+        for step_ms, at, exchange, process, count in rows:
+            counters[exchange, process].append((step_ms, at, count or 0))
     else:
-        lines = {name: rates([(row[0], row[8]) for row in rows]) for name, rows in drawn.processes.items()}
-    lines = {name: points for name, points in lines.items() if points}
+        for process, samples in drawn.processes.items():
+            counters[process, process] = [(one.step_ms, one.at_ms, one.messages) for one in samples]
+    sums: dict[str, dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    for (name, _), counts in counters.items():
+        for step_ms, rate in rates(counts):
+            sums[name][step_ms] += rate
+    lines: dict[str, list[tuple[int, float]]] = {
+        name: sorted(of.items()) for name, of in sorted(sums.items())
+    }
     if not lines:
         return Chart(empty="fewer than two figures yet; a collector writes them every 10 s")
-    shown = dict(list(lines.items())[:MAX_LINES])
     traces = [
         line(name, broken(points, drawn.hole_ms), SERIES[i % len(SERIES)], RATE)
-        for i, (name, points) in enumerate(shown.items())
+        for i, (name, points) in enumerate(list(lines.items())[:MAX_LINES])
     ]
     last = max(points[-1][0] for points in lines.values())
-    total = sum(points[-1][1] or 0 for points in lines.values() if last - points[-1][0] <= drawn.hole_ms)
+    total = sum(points[-1][1] for points in lines.values() if points[-1][0] == last)
     return drawn.chart(f"last {si(total, 'messages/s')}", traces, RATE)
 
 

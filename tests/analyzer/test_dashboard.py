@@ -29,7 +29,7 @@ from analyzer.dashboard.data import instrument
 from analyzer.dashboard.ranges import RANGES
 from analyzer.dashboard.reader import Reader
 from analyzer.dashboard.server import application
-from analyzer.dashboard.system import ProcessCharts, rates
+from analyzer.dashboard.system import ProcessCharts, Sample, rates
 from analyzer.dashboard.tiles import tiles as status_tiles
 from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
@@ -395,8 +395,9 @@ def test_while_one_computes_others_get_the_old_value() -> None:
 
 
 def test_counters_that_begin_anew_and_holes() -> None:
-    assert rates([(0, 100), (10_000, 600), (20_000, None), (30_000, 20)]) == [(10_000, 50.0), (30_000, 1.0)]
-    assert rates([(0, 7)]) == []
+    counts = [(0, 0, 100), (10_000, 10_000, 600), (20_000, 21_000, 1150), (30_000, 31_000, 20)]
+    assert rates(counts) == [(10_000, 50.0), (20_000, 50.0), (30_000, 2.0)]
+    assert rates(counts[:1]) == []
     assert figures.broken([(0, 1.0), (10, 2.0), (50, 3.0)], 20) == [
         (0, 1.0),
         (10, 2.0),
@@ -406,8 +407,8 @@ def test_counters_that_begin_anew_and_holes() -> None:
 
 
 def test_without_a_limit_of_the_service_memory_stands_beside_what_the_audit_calls_critical() -> None:
-    stats = [(at, "p", 60e6 + at, 0, 0.0, 0.0, 0, 0, 0) for at in (0, 10_000, 90_000)]
-    chart = ProcessCharts([list(row) for row in stats], 10, (0, 100_000)).memory(10e9)
+    samples = [Sample(at, at, "p", 60_000_000 + at, 0, 0.0, 0.0, 0, 0, 0) for at in (0, 10_000, 90_000)]
+    chart = ProcessCharts(samples, 10, (0, 100_000)).memory(10e9)
     assert chart.caption == "last 60.1 MB, at most 60.1 MB, critical 10 GB"
     assert chart.figure is not None
     process, limit = chart.figure["data"]

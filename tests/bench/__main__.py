@@ -22,6 +22,7 @@ from tests.bench import (
     catch_up_bench,
     collector_bench,
     cryptofeed_bench,
+    dashboard_bench,
     floor_bench,
     latency_bench,
     outage_bench,
@@ -42,6 +43,7 @@ PARTS = (
     "catch_up",
     "venues",
     "thousand",
+    "dashboard",
 )
 GOALS = {
     "collector": {"messages_per_cpu_second": "≥ 160,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
@@ -78,6 +80,8 @@ def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
             return latency_bench.run(endpoint, folder / part)
         if part == "thousand":
             return thousand_bench.run(endpoint, folder / part)
+        if part == "dashboard":
+            return dashboard_bench.run(endpoint, folder / part)
         if part == "catch_up":
             return catch_up_bench.run(endpoint, folder / part)
         from tests.analyzer import bench_run_once

@@ -84,6 +84,7 @@
     clock.classList.toggle("late", gone);
   }
   setInterval(showClock, 1000);
+  document.addEventListener("visibilitychange", () => { heard = Date.now(); });
 
   window.dash_clientside = Object.assign({}, window.dash_clientside, {
     evenkeel: {
