@@ -186,8 +186,10 @@ class SampledBook(Book):
             self.asks.update(asks)
             self._ts, self._seq, self._held_recv = ts, seq, recv_us
         else:
-            self.bids.work_in(bids)
-            self.asks.work_in(asks)
+            if bids:
+                self.bids.work_in(bids)
+            if asks:
+                self.asks.work_in(asks)
             self._ts, self._seq, self._held_recv = ts, seq, recv_us
             self.release(out)
 
