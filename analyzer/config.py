@@ -22,7 +22,7 @@ from analyzer.quantities import duration as duration
 
 DEFAULT_FILE = Path("evenkeel.toml")
 COLLECTOR_SECTIONS = frozenset({"journal", "feeds", "http", "retention"})
-SECRETS = frozenset({"user", "password"})
+SECRETS = frozenset({"user", "password", "reader", "reader_password"})
 SERVER_FILE = "evenkeel-server.json"
 """Written by the managed server's owner into `questdb.data`."""
 
@@ -54,6 +54,9 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     memory: str = ""
     user: str = ""
     password: str = ""
+    reader: str = ""
+    """A user that may only read: all that goes over PGWire is asked as this one."""
+    reader_password: str = ""
 
     def __post_init__(self) -> None:
         if "@" in urlsplit(self.url).netloc:
@@ -219,9 +222,34 @@ def endpoint(config: QuestDBConfig) -> Endpoint:
         raise ConfigError(
             f'key questdb.url: "{config.url}" must be "managed", "http://host:port" or "https://host:port"'
         )
-    return Endpoint(config.url.rstrip("/"), config.pg or _pg(parts.hostname, 8812, config), user, password)
+    pg = _completed(config.pg, config) if config.pg else _pg(parts.hostname, 8812, config)
+    return Endpoint(config.url.rstrip("/"), pg, user, password)
 
 
 def _pg(host: str, port: int, config: QuestDBConfig) -> str:
-    user, password = quote(config.user or "admin", safe=""), quote(config.password or "quest", safe="")
-    return f"postgresql://{user}:{password}@{host}:{port}/qdb"
+    user, password = (quote(text, safe="") for text in _reader(config))
+    return f"postgresql://{user}:{password}@{f'[{host}]' if ':' in host else host}:{port}/qdb"
+
+
+def _completed(pg: str, config: QuestDBConfig) -> str:
+    """The address with what it leaves out: the user and the password are secrets of the environment. Raises ConfigError."""
+    from psycopg import ProgrammingError
+    from psycopg.conninfo import conninfo_to_dict, make_conninfo
+
+    user, password = _reader(config)
+    missing = {"user": user, "password": password, "dbname": "qdb"}
+    try:
+        given = conninfo_to_dict(pg)
+        return make_conninfo(pg, **{key: value for key, value in missing.items() if key not in given})
+    except ProgrammingError as error:
+        raise ConfigError(
+            f"key questdb.pg: not a PostgreSQL address ({str(error).strip()}); "
+            'write "postgresql://host:8812/qdb"'
+        ) from error
+
+
+def _reader(config: QuestDBConfig) -> tuple[str, str]:
+    """Who reads over PGWire: the user that may only read, where there is one."""
+    if config.reader:
+        return config.reader, config.reader_password
+    return config.user or "admin", config.password or "quest"

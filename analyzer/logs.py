@@ -46,7 +46,10 @@ def hide_passwords(questdb: object) -> None:
     """Of the configuration's section: the password, and one in an address, however it is written."""
     if isinstance(questdb, dict):
         addresses = f"{questdb.get('pg')} {questdb.get('url')}"
-        found = [str(questdb.get("password", "")), *PASSWORD.findall(addresses)]
+        found = [
+            *(str(questdb.get(key, "")) for key in ("password", "reader_password")),
+            *PASSWORD.findall(addresses),
+        ]
         hide(*found, *map(unquote, found))
 
 

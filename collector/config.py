@@ -24,7 +24,7 @@ DEFAULT_FILE = Path("evenkeel.toml")
 ANALYZER_SECTIONS = frozenset({"analyzer", "confluence", "audit", "alerts"})
 """Sections of the same file that the other program owns and checks."""
 CHANNELS = ("trades", "orderbook", "liquidations", "tickers")
-SECRETS = frozenset({"user", "password"})
+SECRETS = frozenset({"user", "password", "reader", "reader_password"})
 
 
 class ConfigError(Exception):
@@ -75,8 +75,15 @@ class QuestDBConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_
     """With less than this on the server's disk nothing is sent to it."""
     user: str = ""
     password: str = ""
+    reader: str = ""
+    """A user that may only read, over PGWire: for the analyzer, Grafana and consoles. A managed server is given it."""
+    reader_password: str = ""
 
     def __post_init__(self) -> None:
+        if bool(self.reader) != bool(self.reader_password):
+            raise ValueError(
+                "reader needs a password: set EVENKEEL_QUESTDB_READER and …_READER_PASSWORD_FILE"
+            )
         if self.url == "managed":
             return
         parts = urlsplit(self.url)

@@ -44,7 +44,8 @@ def filled(questdb: Endpoint) -> Endpoint:
         )
     query(
         questdb,
-        "INSERT INTO process_events (ts, program, process, event, cause) VALUES (now(), 'collector', 'p', 'started', 'first')",
+        "INSERT INTO process_events (ts, program, process, event, cause) "
+        "VALUES (now(), 'collector', 'p', 'started', 'first')",
     )
     query(
         questdb,
@@ -59,7 +60,9 @@ def filled(questdb: Endpoint) -> Endpoint:
 def expanded(sql: str) -> str:
     """For the last three hours of one instrument."""
     now = datetime.now(UTC)
-    start, end = (round(at.timestamp() * 1e6) for at in (now - timedelta(hours=3), now + timedelta(minutes=1)))
+    start, end = (
+        round(at.timestamp() * 1e6) for at in (now - timedelta(hours=3), now + timedelta(minutes=1))
+    )
     sql = re.sub(
         r"\$__timeFilter\((\w+)\)",
         rf"\1 >= cast({start} as timestamp) AND \1 <= cast({end} as timestamp)",

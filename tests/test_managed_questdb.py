@@ -13,12 +13,16 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 import psutil
+import psycopg
 import pytest
 from click.testing import CliRunner
 
+from analyzer import config as analyzer_config
 from collector.cli import main
 from collector.config import QuestDBConfig, Size
 from collector.database import managed, runtime
@@ -35,14 +39,9 @@ from collector.database.migrate import migrations
 from tests.conftest import query
 
 
-def config_in(folder: Path, http_port: int = 0, user: str = "", password: str = "") -> QuestDBConfig:
+def config_in(folder: Path, http_port: int = 0, **users: Any) -> QuestDBConfig:
     return QuestDBConfig(
-        data=str(folder / "db"),
-        http_port=http_port,
-        pg_port=0,
-        memory=Size(256 << 20),
-        user=user,
-        password=password,
+        data=str(folder / "db"), http_port=http_port, pg_port=0, memory=Size(256 << 20), **users
     )
 
 
@@ -100,7 +99,7 @@ def test_one_life(config: QuestDBConfig, said: list[str]) -> None:
 
 
 def test_a_password_guards_http_and_pgwire_and_server_conf_does_not_win(tmp_path: Path) -> None:
-    config = config_in(tmp_path, user="eve", password="p@ss/word")
+    config = config_in(tmp_path, user="eve", password="p@ss/word", reader="adam", reader_password="l@ok only")
     conf = Path(config.data) / "conf"
     conf.mkdir(parents=True)
     (conf / "server.conf").write_text("line.tcp.enabled=true\nhttp.bind.to=0.0.0.0:1\nquery.timeout=77s\n")
@@ -126,6 +125,25 @@ def test_a_password_guards_http_and_pgwire_and_server_conf_does_not_win(tmp_path
             ("query.timeout", "77s"),
             ("telemetry.enabled", "false"),
         ]
+        query(endpoint, "CREATE TABLE apples (ts TIMESTAMP) TIMESTAMP(ts) PARTITION BY DAY WAL")
+        # As the analyzer asks, and Grafana.
+        settings = analyzer_config.QuestDBConfig(
+            url=endpoint.http_url,
+            pg=f"postgresql://127.0.0.1:{urlsplit(endpoint.pg).port}/qdb",
+            user="eve",
+            password="p@ss/word",
+            reader="adam",
+            reader_password="l@ok only",
+        )
+        with psycopg.connect(analyzer_config.endpoint(settings).pg, autocommit=True) as reading:
+            assert reading.execute("SELECT count() FROM apples").fetchall() == [(0,)]
+            for forbidden in (
+                "INSERT INTO apples VALUES (now())",
+                "DROP TABLE apples",
+                "TRUNCATE TABLE apples",
+            ):
+                with pytest.raises(psycopg.Error):
+                    reading.execute(forbidden)
         assert "p@ss" not in repr(endpoint)
         assert "p@ss" not in (Path(config.data) / "evenkeel-server.json").read_text()
     finally:

@@ -250,6 +250,12 @@ def settings(config: QuestDBConfig, http_port: int, pg_port: int) -> dict[str, s
     }
     if config.user:
         chosen |= {"QDB_HTTP_USER": config.user, "QDB_HTTP_PASSWORD": config.password}
+    if config.reader:
+        chosen |= {
+            "QDB_PG_READONLY_USER_ENABLED": "true",
+            "QDB_PG_READONLY_USER": config.reader,
+            "QDB_PG_READONLY_PASSWORD": config.reader_password,
+        }
     return chosen
 
 
