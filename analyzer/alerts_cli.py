@@ -66,10 +66,7 @@ def run(file: str | None, every: str | None, form: str) -> None:
 
 
 def _go_on(watch: Watch, pause: float) -> None:
-    import structlog
-
-    from analyzer.signals import WriteError
-    from analyzer.source import SourceError
+    from analyzer.alerts.job import AlertsJob
 
     stop = threading.Event()
 
@@ -78,14 +75,9 @@ def _go_on(watch: Watch, pause: float) -> None:
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, on_signal)
-    log = structlog.get_logger()
+    job = AlertsJob(watch)
     while not stop.is_set():
-        try:
-            result = watch.evaluate()
-            for error in result.errors:
-                log.error("rule not evaluated, tried again", cause=error)
-        except (SourceError, WriteError) as error:
-            log.error("alerts not evaluated, tried again", cause=str(error))
+        job()
         stop.wait(pause)
 
 

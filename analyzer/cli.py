@@ -7,7 +7,7 @@ import sys
 import click
 
 from analyzer import __version__
-from analyzer.alerts_cli import alerts
+from analyzer.alerts_cli import alerts, targets
 from analyzer.audit_cli import audit
 from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
@@ -108,18 +108,31 @@ def schedule(
     options = {"--config": file, "--symbols": symbols, "--exchange": exchange, "--analyses": analyses}
     arguments = [word for option, value in options.items() if value for word in (option, value)]
     from analyzer import logs
+    from analyzer.alerts.job import AlertsJob
+    from analyzer.alerts.watch import Watch
+    from analyzer.health import HealthServer
     from analyzer.schedule import Scheduler
 
     logs.configure()
+    server = endpoint(config.questdb)
+    told = AlertsJob(Watch(server, config.alerts, targets()))
     scheduler = Scheduler(
-        endpoint(config.questdb),
+        server,
         duration(window or settings.window),
         duration(every or settings.every),
         duration(settings.settle),
         duration(settings.time_limit),
         arguments,
+        told,
+        duration(config.alerts.every),
     )
-    scheduler.run(duration(stop_after) if stop_after else None)
+    health = HealthServer(settings.listen, scheduler.health, scheduler.figures) if settings.listen else None
+    try:
+        scheduler.run(duration(stop_after) if stop_after else None)
+    finally:
+        if health is not None:
+            health.close()
+        told.close()
 
 
 @main.command()

@@ -10,17 +10,23 @@ import time
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from types import FrameType
+from typing import Any
 
 import structlog
 from apscheduler.schedulers.background import BackgroundScheduler
 from apscheduler.triggers.interval import IntervalTrigger
 
+from analyzer.alerts.job import AlertsJob
 from analyzer.config import Endpoint
+from analyzer.health import Figure
 from analyzer.notify import Notifier
 from analyzer.signals import Run, WriteError, write
 from analyzer.windows import Window, aligned, ending, microseconds
 
 log = structlog.get_logger()
+
+ALERTS = "alerts"
+"""Name of the alerts' job."""
 
 STOP_SECONDS = 10.0
 GRACE_SECONDS = 60.0
@@ -38,11 +44,18 @@ class Scheduler:
         settle: timedelta,
         time_limit: timedelta,
         arguments: Sequence[str],
+        alerts: AlertsJob | None = None,
+        alerts_every: timedelta = timedelta(seconds=30),
     ) -> None:
-        """`arguments`: further ones for `analyzer run-once`."""
+        """`arguments`: further ones for `analyzer run-once`. `alerts` is called at its own cadence and after each pass."""
         self.passes = self.failures = 0
         self._endpoint, self._length, self._every, self._settle = endpoint, length, every, settle
         self._time_limit, self._arguments = time_limit, list(arguments)
+        self._alerts, self._alerts_every = alerts, alerts_every
+        self._scheduler = BackgroundScheduler(timezone=UTC)
+        self._trouble = "no pass has ended yet"
+        """Of the last pass; "" when there was none."""
+        self._took_ms = 0.0
         self._child: subprocess.Popen[str] | None = None
         self._stopping = False
         self._ended_at = time.monotonic()
@@ -57,7 +70,7 @@ class Scheduler:
 
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, on_signal)
-        scheduler = BackgroundScheduler(timezone=UTC)
+        scheduler = self._scheduler
         first = aligned(datetime.now(UTC), self._every) + self._every + self._settle
         scheduler.add_job(
             self.pass_once,
@@ -66,6 +79,16 @@ class Scheduler:
             coalesce=True,
             misfire_grace_time=max(1, int(self._every.total_seconds())),
         )
+        if self._alerts is not None:
+            scheduler.add_job(
+                self._alerts,
+                IntervalTrigger(seconds=self._alerts_every.total_seconds(), timezone=UTC),
+                id=ALERTS,
+                next_run_time=datetime.now(UTC),
+                max_instances=1,
+                coalesce=True,
+                misfire_grace_time=None,
+            )
         scheduler.start()
         log.info("scheduled", every=str(self._every), window=str(self._length), first=first.isoformat())
         end = None if duration is None else time.monotonic() + duration.total_seconds()
@@ -93,6 +116,37 @@ class Scheduler:
             return f"no pass has ended for {late:.0f} s"
         return ""
 
+    def health(self) -> dict[str, Any]:
+        """What /health answers. Ready: the last pass and the last evaluation of alerts went well."""
+        stuck = self.stuck()
+        alerts = self._alerts.trouble if self._alerts is not None else ""
+        reasons = [reason for reason in (stuck, self._trouble, alerts and f"alerts: {alerts}") if reason]
+        return {
+            "live": not stuck,
+            "ready": not reasons,
+            "reasons": reasons,
+            "passes": self.passes,
+            "failures": self.failures,
+        }
+
+    def figures(self) -> list[Figure]:
+        found = [
+            Figure("passes", "Passes begun", self.passes),
+            Figure("pass_failures", "Passes that failed", self.failures),
+            Figure("pass_seconds", "What the last pass took", self._took_ms / 1e3, counter=False),
+        ]
+        if (alerts := self._alerts) is not None:
+            found += [
+                Figure("alert_evaluations", "Evaluations of the alerts' rules", alerts.evaluations),
+                Figure("alert_evaluation_failures", "Evaluations that failed", alerts.failures),
+                Figure("alert_messages", "Messages that a target has taken", alerts.delivered),
+                Figure(
+                    "alert_message_failures", "Messages that no attempt could deliver", alerts.undelivered
+                ),
+                Figure("alerts_firing", "Rules that fire", alerts.firing, counter=False),
+            ]
+        return found
+
     def pass_once(self) -> None:
         """One pass over the window that ended at the last multiple of the cadence."""
         if self._stopping:
@@ -119,12 +173,16 @@ class Scheduler:
         finally:
             self._child = None
             self._ended_at = time.monotonic()
-        took_ms = (time.time_ns() // 1000 - started) / 1e3
+        took_ms = self._took_ms = (time.time_ns() // 1000 - started) / 1e3
+        self._trouble = ""
+        if self._alerts is not None and not self._stopping:
+            self._scheduler.modify_job(ALERTS, next_run_time=datetime.now(UTC))
         if code == 0:
             log.info("pass", window_end=window.end.isoformat(), took_ms=round(took_ms))
             return
         self.failures += 1
         cause = errors.strip()[-500:] if code is not None else f"took longer than {self._time_limit}, ended"
+        self._trouble = f"the last pass failed: {cause}"
         log.error("pass failed, the next goes on", window_end=window.end.isoformat(), exit=code, cause=cause)
         if code is None or code < 0:  # it could not record its own failure
             self._record(window, started, took_ms, cause or f"ended by signal {-(code or 0)}")

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import re
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
+
 from collector.database.endpoint import Endpoint
-from tests.analyzer.fixtures import analyzer, settings
+from tests.analyzer.audits import samples
+from tests.analyzer.fixtures import analyzer, settings, store
+from tests.analyzer.receiver import receiving
 from tests.conftest import query
 from tests.processes import CLEAN_ENVIRONMENT, wait_until
 
@@ -18,13 +24,13 @@ SETTLED = '[analyzer]\nsettle = "100ms"\nwindow = "1h"\nevery = "1s"\n'
 
 
 @contextmanager
-def scheduling(config: Path, log: Path) -> Iterator[subprocess.Popen[bytes]]:
+def scheduling(config: Path, log: Path, urls: str = "") -> Iterator[subprocess.Popen[bytes]]:
     with log.open("wb") as errors:
         process = subprocess.Popen(
             [sys.executable, "-m", "analyzer", "schedule", "--config", str(config)],
             stdout=subprocess.PIPE,
             stderr=errors,
-            env=CLEAN_ENVIRONMENT,
+            env=CLEAN_ENVIRONMENT | {"EVENKEEL_ALERTS_URLS": urls},
         )
     try:
         yield process
@@ -103,3 +109,40 @@ def test_run_once_says_in_one_line_that_the_database_is_down(tmp_path: Path) -> 
     (line,) = done.stderr.strip().splitlines()
     assert "http://127.0.0.1:1" in line
     assert "refused" in line
+
+
+def test_alerts_and_health_of_a_schedule(database: Endpoint, tmp_path: Path) -> None:
+    """Old rows: the collector is silent. A table that is not there: passes fail, and /health says so."""
+    store(database, list(samples("h:1", 11.9, 12)))
+    query(database, "RENAME TABLE orderbook TO orderbook_lost")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    config = settings(tmp_path, database, f'{SETTLED}listen = "127.0.0.1:{port}"\n[alerts]\nevery = "1h"\n')
+
+    def ask(path: str) -> httpx.Response:
+        try:
+            return httpx.get(f"http://127.0.0.1:{port}{path}")
+        except httpx.TransportError:
+            return httpx.Response(0)
+
+    with receiving() as receiver, scheduling(config, tmp_path / "log", receiver.url) as process:
+        wait_until(lambda: "the last pass failed" in ask("/health").text, what="a failed pass")
+        assert ask("/health").status_code == 503
+        assert ask("/health/live").status_code == 200
+        wait_until(lambda: receiver.titles == ["Evenkeel critical: silence"], what="the message")
+        query(database, "RENAME TABLE orderbook_lost TO orderbook")
+        wait_until(lambda: ask("/health").status_code == 200, what="readiness")
+        text = ask("/metrics").text
+        assert "evenkeel_analyzer_alerts_firing 1.0" in text
+        assert "evenkeel_analyzer_alert_messages_total 1.0" in text
+        found = re.search(r"^evenkeel_analyzer_alert_evaluations_total (.*)$", text, re.M)
+        assert found is not None
+        assert float(found[1]) >= 2  # at the start, and after passes: the cadence alone is an hour
+        assert ask("/nowhere").status_code == 404
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(30) == 0
+    log = (tmp_path / "log").read_text()
+    assert "Traceback" not in log
+    assert "secret-path" not in log
+    assert len(receiver.titles) == 1
