@@ -7,11 +7,17 @@ number that isn't there, or that divides by nothing, is left out.
 | Component | Input | Lean |
 |---|---|---|
 | order_flow | taker_imbalance | clip(2 × (buys − sells) / (buys + sells)) |
+| | large_orders | (buys − sells) / (buys + sells) of the notional of large orders |
+| | divergence | (bull − bear) / both divergences of price and CVD |
 | | ofi_move | tanh(β × OFI / realized volatility): the move that order-flow imbalance explains, by the usual move |
 | order_book | top_imbalance, near_imbalance | clip(2 × (bids − asks) / (bids + asks)) of the top 5 levels, of 10 bps |
 | | microprice | clip((microprice − mid) / half the spread) at the end |
 | | absorption | (bids that absorbed − asks that did) / both |
-| volume | vwap_distance | tanh(ln(close / vwap) / realized volatility) |
+| volume | vwap | tanh((last price − vwap) / σ of prices around it) |
+| | value_area | clip((close − middle of the value area) / half its height) |
+| | money_flow | clip(4 × CMF): 0.25 is a lot |
+| | on_balance | OBV / volume |
+| | move | tanh(return / realized volatility) × min(relative volume / 2, 1): a move on little volume counts for less |
 | structure | range | 2 × position in the range − 1 |
 | | trend | sign of the slope × R² |
 | | break | the newest break's direction × ½^(its age / 20 bars) |
@@ -87,6 +93,8 @@ COMPONENTS: dict[str, Component] = {
         "trades",
         (
             Input("taker_imbalance", ("flow.imbalance",), lambda x: clip(2 * x)),
+            Input("large_orders", ("whales.whale_imbalance",), clip),
+            Input("divergence", ("divergence.divergence_bull", "divergence.divergence_bear"), _opposed),
             Input(
                 "ofi_move",
                 ("quotes.ofi_impact", "quotes.ofi", "bars.realized_vol"),
@@ -110,10 +118,18 @@ COMPONENTS: dict[str, Component] = {
     "volume": Component(
         "trades",
         (
+            Input("vwap", ("profile.vwap_z",), math.tanh),
             Input(
-                "vwap_distance",
-                ("bars.close", "flow.vwap", "bars.realized_vol"),
-                lambda close, vwap, vol: math.tanh(math.log(close / vwap) / vol),
+                "value_area",
+                ("bars.close", "profile.value_area_low", "profile.value_area_high"),
+                lambda close, low, high: clip((2 * close - low - high) / (high - low)),
+            ),
+            Input("money_flow", ("volume.cmf",), lambda x: clip(4 * x)),
+            Input("on_balance", ("volume.obv", "bars.volume"), lambda obv, volume: clip(obv / volume)),
+            Input(
+                "move",
+                ("bars.return", "bars.realized_vol", "volume.relative_volume"),
+                lambda move, vol, usual: math.tanh(move / vol) * min(usual / 2, 1.0),
             ),
         ),
     ),

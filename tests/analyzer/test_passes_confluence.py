@@ -38,9 +38,7 @@ ONE_OF_EACH = {  # every component has one input, with the lean beside it
     "structure.range_position": 0.9,  # 0.8
     "technical.cci_5m": -50.0,  # −0.5
     "derivatives.funding_rate": 0.0001,  # −0.2
-    "bars.close": 101.0,
-    "flow.vwap": 100.0,
-    "bars.realized_vol": math.log(1.01),  # tanh 1
+    "profile.vwap_z": 1.0,  # tanh 1
 }
 PARTS = {
     "order_flow": 80.0,
@@ -103,13 +101,41 @@ LEANS: list[tuple[str, str, dict[str, float], float | None]] = [
     ),
     ("order_book", "absorption", {"absorption.absorption_bid": 3.0, "absorption.absorption_ask": 1.0}, 0.5),
     ("order_book", "absorption", {"absorption.absorption_bid": 0.0, "absorption.absorption_ask": 0.0}, None),
+    ("order_flow", "large_orders", {"whales.whale_imbalance": -0.3}, -0.3),
+    (
+        "order_flow",
+        "divergence",
+        {"divergence.divergence_bull": 1.0, "divergence.divergence_bear": 3.0},
+        -0.5,
+    ),
+    ("volume", "vwap", {"profile.vwap_z": -0.5}, math.tanh(-0.5)),
     (
         "volume",
-        "vwap_distance",
-        {"bars.close": 99.0, "flow.vwap": 100.0, "bars.realized_vol": 0.01},
-        math.tanh(math.log(0.99) / 0.01),
+        "value_area",
+        {"bars.close": 101.0, "profile.value_area_low": 98.0, "profile.value_area_high": 102.0},
+        0.5,
     ),
-    ("volume", "vwap_distance", {"bars.close": 99.0, "flow.vwap": 100.0, "bars.realized_vol": 0.0}, None),
+    (
+        "volume",
+        "value_area",
+        {"bars.close": 97.0, "profile.value_area_low": 98.0, "profile.value_area_high": 102.0},
+        -1.0,
+    ),
+    ("volume", "money_flow", {"volume.cmf": -0.1}, -0.4),
+    ("volume", "on_balance", {"volume.obv": -25.0, "bars.volume": 100.0}, -0.25),
+    (
+        "volume",
+        "move",
+        {"bars.return": -0.01, "bars.realized_vol": 0.01, "volume.relative_volume": 1.0},
+        math.tanh(-1) / 2,
+    ),
+    (
+        "volume",
+        "move",
+        {"bars.return": 0.01, "bars.realized_vol": 0.01, "volume.relative_volume": 7.0},
+        math.tanh(1),
+    ),
+    ("volume", "move", {"bars.return": 0.0, "bars.realized_vol": 0.0, "volume.relative_volume": 1.0}, None),
     ("structure", "range", {"structure.range_position": 0.25}, -0.5),
     ("structure", "trend", {"structure.trend_slope": -3.0, "structure.trend_r2": 0.4}, -0.4),
     ("structure", "trend", {"structure.trend_slope": 0.0, "structure.trend_r2": 0.4}, 0.0),
@@ -238,7 +264,7 @@ def test_coverage_is_weighed_and_a_component_with_holes_is_left_out() -> None:
 
 
 def test_a_component_is_covered_as_its_least_recorded_number() -> None:
-    found = answer(signals(ONE_OF_EACH, {"bars": 0.9, "flow": 0.95}))
+    found = answer(signals(ONE_OF_EACH, {"profile": 0.9, "flow": 0.95}))
     assert {v.metric: v.coverage for v in found if v.metric in ("volume", "order_flow")} == {
         "volume": 0.9,
         "order_flow": 0.95,
