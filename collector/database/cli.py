@@ -5,15 +5,20 @@ from __future__ import annotations
 import shutil
 import signal
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import click
 import msgspec
 from rich.console import Console
+from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
 from collector.config import Config, load
 from collector.database import managed, runtime
+from collector.database.backup import backup, restore
 from collector.database.endpoint import Endpoint, answers, connect, of_url, require_supported, resolve
 from collector.database.migrate import migrate as apply_migrations
 from collector.errors import FAILED, OperatorError, reports_errors
@@ -127,6 +132,43 @@ def status(config: str | None, form: str) -> None:
         _show(found)
     if not found.running:
         raise SystemExit(FAILED)
+
+
+@db.command("backup")
+@config_option
+@click.option("--to", "target", type=click.Path(path_type=Path), required=True, help="a folder to be made")
+@reports_errors
+def make_backup(config: str | None, target: Path) -> None:
+    """Copy its data while it runs and records."""
+    settings = _managed(load(config)).questdb
+    with _progress("copying") as progress:
+        copied = backup(settings, target, progress)
+    click.echo(f"backed up {copied / 1e6:,.1f} MB to {target}")
+
+
+@db.command("restore")
+@config_option
+@click.option(
+    "--from", "source", type=click.Path(path_type=Path), required=True, help="made by 'collector db backup'"
+)
+@reports_errors
+def take_backup(config: str | None, source: Path) -> None:
+    """Put a backup where the server has its data; the next start takes it up."""
+    settings = _managed(load(config)).questdb
+    with _progress("copying") as progress:
+        copied = restore(settings, source, progress)
+    click.echo(
+        f"restored {copied / 1e6:,.1f} MB to {managed.data_dir(settings)}; 'collector db start' starts it"
+    )
+
+
+@contextmanager
+def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    with Progress(
+        TextColumn("{task.description}"), BarColumn(), DownloadColumn(), console=Console(stderr=True)
+    ) as shown:
+        task = shown.add_task(what, total=None)
+        yield lambda done, total: shown.update(task, completed=done, total=total)
 
 
 @click.command()
