@@ -1,4 +1,4 @@
-"""The compose file and the image's recipe: valid to the client, and holding what docs/security.md says. No engine runs them here."""
+"""The compose file and the image's recipe: valid to the client, and as docs/security.md says. No engine runs them here."""
 
 from __future__ import annotations
 

@@ -31,8 +31,8 @@ def backup(config: QuestDBConfig, target: Path, progress: Progress = lambda done
     server = managed.status(config)
     if server is None:
         raise OperatorError(
-            f"back up {managed.data_dir(config)}: no managed QuestDB runs there; start it with 'collector db start', or copy "
-            "the folder while it is stopped"
+            f"back up {managed.data_dir(config)}: no managed QuestDB runs there; start it with "
+            "'collector db start', or copy the folder while it is stopped"
         )
     _must_be_new(target, "back up to")
     source = managed.data_dir(config)
@@ -104,7 +104,7 @@ def _copy(source: Path, target: Path, progress: Progress) -> int:
 
 
 def _copy_sparse(source: Path, target: Path) -> None:
-    """QuestDB allocates its files by the page: most of a small table's bytes are holes, which shutil would fill with zeros."""
+    """QuestDB allocates files by the page: most of a small table's bytes are holes, which shutil would fill with zeros."""
     with source.open("rb") as reader, target.open("wb") as writer:
         size = os.fstat(reader.fileno()).st_size
         position = 0
