@@ -5,9 +5,10 @@ messages of a connection are numbered: what is missing is missing from each of i
 channel.
 
 Doubts, and what holds under both readings. `sequence_num` may count per connection or per channel: what follows by either is
-whole. The side of `market_trades` is taken for the taker's, as others read it; REST tells the maker's. Trade ids rise by
-one: a jump is declared when jumps are rare (`states.TRUSTED`). `/products/stats` is not documented. Data of USDC products
-come under USD's name: accepted, where that is not subscribed itself. An error that names no product is the oldest request's.
+whole. The side of `market_trades` may be the taker's or the maker's: REST, which tells the maker's, decides it for each
+connection (`coinbase_sides.py`). Trade ids rise by one: a jump is declared when jumps are rare (`states.TRUSTED`).
+`/products/stats` is not documented. Data of USDC products come under USD's name: accepted, where that is not subscribed
+itself. An error that names no product is the oldest request's.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from collector.exchanges.base import (
     Stream,
 )
 from collector.exchanges.coinbase_rest import CoinbaseHistory
-from collector.exchanges.coinbase_topics import TOPICS, lost, products
+from collector.exchanges.coinbase_topics import CHANNELS, lost, products, topics
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.topic import Topic
 
@@ -202,7 +203,7 @@ class Coinbase:
         return "https://api.exchange.coinbase.com"
 
     def channels(self, market: str) -> frozenset[str]:
-        return frozenset(TOPICS)
+        return CHANNELS
 
     def plan(self, feed: FeedConfig) -> list[list[Stream]]:
         """One channel a connection."""
@@ -215,7 +216,7 @@ class Coinbase:
     def decoder(
         self, feed: FeedConfig, streams: Sequence[Stream], instruments: Mapping[str, Instrument]
     ) -> CoinbaseDecoder:
-        return CoinbaseDecoder([TOPICS[channel](feed, symbol) for channel, symbol in streams])
+        return CoinbaseDecoder(topics(feed, streams))
 
     def needs_instruments(self, market: str) -> bool:
         return False

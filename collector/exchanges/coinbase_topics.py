@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
 
 from collector.config import FeedConfig
-from collector.exchanges.base import Broken, Item
+from collector.exchanges.base import BadAnswerError, Broken, Item, Stream
+from collector.exchanges.coinbase_rest import decoded
+from collector.exchanges.coinbase_sides import TradeSides
 from collector.exchanges.isotime import iso_us
 from collector.exchanges.states import BookTopic, NumberedTrades, TickerTopic
 from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, number
@@ -73,9 +76,14 @@ class TradeTopic(NumberedTrades):
 
     message = TradeMessage
 
-    def __init__(self, feed: FeedConfig, symbol: str) -> None:
+    def __init__(self, feed: FeedConfig, symbol: str, sides: TradeSides) -> None:
+        """`sides`: shared by the topics of a connection."""
         super().__init__(feed, symbol, f"market_trades:{symbol}")
-        self._products = products(symbol)
+        self._products, self._sides = products(symbol), sides
+        self._product = symbol
+        """Under which its data come."""
+        self._held: list[Trade] = []
+        """With the side as told, until it is known whose that is."""
 
     def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
         told = [item for event in self._decode(raw).events for item in event.trades]
@@ -84,11 +92,39 @@ class TradeTopic(NumberedTrades):
             if item.side not in SIDES or not (0.0 < item.price < INFINITY and 0.0 < item.size < INFINITY):
                 raise ValueError(f"trade {item.trade_id} has an impossible side, price or size")
         timed = sorted((item.trade_id, iso_us(item.time), item) for item in mine)
+        held = self._held
         for trade_id, ts, item in timed:
             if self.is_new(trade_id, trade_id, ts, recv_us, out):
-                side = SIDES[item.side]
-                out.append(Trade(ts, recv_us, *self.where, side, item.price, item.size, str(trade_id)))
+                side, self._product = SIDES[item.side], item.product_id
+                held.append(Trade(ts, recv_us, *self.where, side, item.price, item.size, str(trade_id)))
+        if held:
+            self._release(recv_us, out)
         return timed[-1][1] if timed else 0
+
+    def _release(self, recv_us: int, out: list[Item]) -> None:
+        if self._sides.takers is None:
+            self._sides.look(self, self._product, len(self._held), recv_us, out)
+        if self._sides.takers is not None:
+            out += self._sides.turned(self._held)
+            self._held.clear()
+
+    def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
+        if self._sides.takers is None:
+            with contextlib.suppress(BadAnswerError, KeyError, TypeError):
+                makers = {str(item["trade_id"]): str(item["side"]) for item in decoded(body, list)}
+                self._sides.compare(self, self._held, makers, out)
+        if self._held:
+            self._release(recv_us, out)
+
+    def flush(self, recv_us: int, out: list[Item]) -> None:
+        if self._held:
+            self._release(recv_us, out)
+
+    def drain(self, out: list[Item]) -> None:
+        if self._held and self._sides.takers is None:
+            self._sides.assume(self, out)
+        if self._held:
+            self._release(0, out)
 
 
 class OrderBook(BookTopic):
@@ -166,8 +202,15 @@ def lost(topic: Topic, recv_us: int, out: list[Item]) -> None:
         out.append(Broken(topic.channel, topic.symbol, topic.last_ts or topic.last_recv, "sequence_gap"))
 
 
-TOPICS: Mapping[str, Callable[[FeedConfig, str], Topic]] = {
-    "trades": TradeTopic,
-    "orderbook": OrderBook,
-    "tickers": TickerMerge,
-}
+CHANNELS = frozenset({"trades", "orderbook", "tickers"})
+
+
+def topics(feed: FeedConfig, streams: Sequence[Stream]) -> list[Topic]:
+    """Of one connection."""
+    sides = TradeSides()
+    kinds: Mapping[str, Callable[[str], Topic]] = {
+        "trades": lambda symbol: TradeTopic(feed, symbol, sides),
+        "orderbook": lambda symbol: OrderBook(feed, symbol),
+        "tickers": lambda symbol: TickerMerge(feed, symbol),
+    }
+    return [kinds[channel](symbol) for channel, symbol in streams]

@@ -14,16 +14,19 @@ from collector.exchanges.base import (
     Bad,
     BadAnswerError,
     Broken,
+    Fetch,
     Hole,
     Item,
     Notice,
     Rejected,
+    Request,
     Resynced,
     Send,
     Subscribed,
 )
 from collector.exchanges.coinbase import CoinbaseDecoder
 from collector.exchanges.coinbase_rest import CoinbaseHistory, instruments, turnover
+from collector.exchanges.coinbase_topics import TradeTopic
 from collector.rows import BookSnapshot, Ticker, Trade
 from tests.fuzz.venues import RECORDINGS
 
@@ -35,7 +38,10 @@ RECV = TS + 9000
 ALL = ["trades", "orderbook", "tickers"]
 
 
-def fresh(channels: list[str] = ALL, symbols: tuple[str, ...] = (PRODUCT,)) -> CoinbaseDecoder:
+def fresh(
+    channels: list[str] = ALL, symbols: tuple[str, ...] = (PRODUCT,), known: bool = True
+) -> CoinbaseDecoder:
+    """`known`: that trades tell the taker's side."""
     feed = FeedConfig(
         exchange="coinbase",
         market="spot",
@@ -45,7 +51,11 @@ def fresh(channels: list[str] = ALL, symbols: tuple[str, ...] = (PRODUCT,)) -> C
         book_interval=Duration(0.0),
     )
     streams = [(channel, symbol) for channel in channels for symbol in symbols]
-    return EXCHANGES["coinbase"].decoder(feed, streams, {})  # type: ignore[return-value]
+    made: CoinbaseDecoder = EXCHANGES["coinbase"].decoder(feed, streams, {})  # type: ignore[assignment]
+    for topic in made.topics:
+        if isinstance(topic, TradeTopic) and known:
+            topic._sides.takers = True
+    return made
 
 
 def text(value: Any) -> str:
@@ -92,6 +102,53 @@ def test_the_newest_trades_come_first_and_newest_first() -> None:
         Trade(TS_LATER, RECV, *WHERE, "buy", 2.5, 4.0, "9"),
     ]
     assert taken(made, [trades(2, trade(8, LATER))]) == [], "once more"
+
+
+def makers(*sides: tuple[int, str]) -> bytes:
+    """REST's answer: trade ids and the maker's side of each."""
+    return text(
+        [{"trade_id": number, "side": side, "price": "2.5", "size": "4"} for number, side in sides]
+    ).encode()
+
+
+@pytest.mark.parametrize(
+    ("rest", "side", "event"),
+    [
+        (makers((7, "sell"), (6, "buy")), "buy", None),
+        (makers((7, "buy"), (6, "sell")), "sell", "side_is_makers"),
+    ],
+    ids=["taker", "maker"],
+)
+def test_whose_side_trades_tell_is_found_out_by_rest(rest: bytes, side: str, event: str | None) -> None:
+    """The socket says BUY; what REST tells of the same ids decides, for those held back and for later ones."""
+    made = fresh(["trades"], (PRODUCT, "DEF-USD"), known=False)
+    asked = taken(made, [trades(0, trade(7), kind="snapshot"), trades(1, trade(3, product_id="DEF-USD"))])
+    assert asked == [Fetch(Request(f"/products/{PRODUCT}/trades?limit=1000"), f"market_trades:{PRODUCT}")]
+    items = made.answer(f"market_trades:{PRODUCT}", rest, RECV)
+    assert [item.event for item in items if isinstance(item, Notice)] == ([event] if event else [])
+    rows = [item for item in (*items, *made.flush(RECV)) if isinstance(item, Trade)]
+    assert [(row.symbol, row.side) for row in rows] == [(PRODUCT, side), ("DEF-USD", side)]
+    later = taken(made, [trades(2, trade(8, LATER, side="SELL"))])
+    assert [row.side for row in later if isinstance(row, Trade)] == [{"buy": "sell", "sell": "buy"}[side]]
+
+
+@pytest.mark.parametrize("rest", [b"", b"{}", b"[]", b"[{}]", b"[1]", makers((99, "buy"))])
+def test_without_rest_the_takers_side_is_assumed_and_said_so(rest: bytes) -> None:
+    made = fresh(["trades"], known=False)
+    (asked,) = taken(made, [trades(0, trade(7))])
+    assert isinstance(asked, Fetch)
+    assert list(made.answer(asked.tag, rest, RECV)) == []
+    assert list(made.flush(RECV + 3_000_000)) == [asked], "once more"
+    items = list(made.flush(RECV + 10_000_000))
+    assert [item.event for item in items if isinstance(item, Notice)] == ["side_assumed"]
+    assert [item.side for item in items if isinstance(item, Trade)] == ["buy"]
+    assert made.drain() == []
+
+
+def test_trades_that_wait_for_rest_are_not_lost_with_the_connection() -> None:
+    made = fresh(["trades"], known=False)
+    taken(made, [trades(0, trade(7), trade(8))])
+    assert [item.trade_id for item in made.drain() if isinstance(item, Trade)] == ["7", "8"]
 
 
 @pytest.mark.parametrize(
