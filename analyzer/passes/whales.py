@@ -32,11 +32,14 @@ KEY = "PARTITION BY exchange, market, symbol"
 
 def horizons_sql(events: str, columns: str) -> str:
     """Each event (with `ts` as designated timestamp) once a horizon: `horizon` in µs, and age, bid and ask of the last book
-    that was there then, null without one in the window. `columns`: those of the events."""
+    that was there then, null without one in the window. `columns`: those of the events.
+
+    The books are cut at the window only: chosen instruments are the events', and the join's other side takes no filter."""
     kept = ", ".join(f"e.{name} {name}" for name in columns.split(", "))
     return (
         f"SELECT {kept}, h.offset horizon, h.timestamp - b.ts age, b.bids[1][1] bid, b.asks[1][1] ask "  # noqa: S608
-        f"FROM ({events}) AS e HORIZON JOIN (SELECT * FROM orderbook WHERE {{where}}) AS b ON (exchange, market, symbol) "
+        f"FROM ({events}) AS e HORIZON JOIN (SELECT * FROM orderbook WHERE ts >= {{start}} AND ts < {{end}}) AS b "
+        "ON (exchange, market, symbol) "
         f"LIST ({BEFORE_US}U, {', '.join(f'{seconds}s' for seconds in HORIZONS)}) AS h"
     )
 
