@@ -26,6 +26,7 @@ from analyzer.options import (
     window_of,
     window_option,
 )
+from analyzer.report_cli import report
 from analyzer.sql_cli import sql
 
 
@@ -163,3 +164,4 @@ main.add_command(sql)
 main.add_command(export)
 main.add_command(audit)
 main.add_command(alerts)
+main.add_command(report)
