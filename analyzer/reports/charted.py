@@ -185,7 +185,7 @@ def _book(source: Source, window: Window, where: str) -> Book | None:
     if not prices.size:
         return None
     # What few snapshots reach is cut off, else one far level would squeeze all others.
-    low, high = np.quantile(prices, (0.002, 0.998))
+    low, high = np.quantile(prices, (0.002, 0.998), method="nearest")
     if not high > low:
         return None
     edges = np.linspace(low, high, BOOK_PRICES + 1)

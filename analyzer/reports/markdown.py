@@ -22,7 +22,7 @@ SPARK = "▁▂▃▄▅▆▇█"
 BAR = 24
 """Characters of the longest."""
 PROFILE_ROWS = 10
-SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$@]|^[#+\-=.]|^\d+(?=[.)])|(?<=www)\.|:(?=//)", re.IGNORECASE)
+SPECIAL = re.compile(r"[\\`*_\[\]<>|~&$@]|^[#+\-=.]|(?<=www)\.|:(?=//)", re.IGNORECASE)
 """What would be markup where it stands: brackets, not the parentheses behind them; signs that begin a line; addresses."""
 
 
