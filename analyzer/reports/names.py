@@ -6,7 +6,7 @@ from analyzer.passes.groups import Instrument
 
 
 def title(name: Instrument) -> str:
-    """ "BTCUSDT (bybit linear)", without what could steer a terminal or hide in a page."""
+    """ "SYMBOL (exchange market)", without what could steer a terminal or hide in a page."""
     exchange, market, symbol = (clean(part) for part in name)
     return f"{symbol} ({exchange} {market})"
 
