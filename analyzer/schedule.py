@@ -98,7 +98,8 @@ class Scheduler:
             time.sleep(0.1)
             if time.monotonic() >= tell_at:
                 tell_at += notifier.interval
-                notifier.progress(f"{self.passes} passes, {self.failures} failed", self.stuck())
+                fires = f", {self._alerts.firing} alerts" if self._alerts is not None else ""
+                notifier.progress(f"{self.passes} passes, {self.failures} failed{fires}", self.stuck())
         notifier.stopping("waiting for the last pass")
         self._stopping = True
         deadline = time.monotonic() + STOP_SECONDS

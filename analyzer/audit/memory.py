@@ -45,7 +45,7 @@ class RunMemory(msgspec.Struct, frozen=True):
     span_s: float
     """What growth rests on."""
     hours_to_limit: float | None
-    """None: it does not certainly grow."""
+    """None: it does not certainly grow, or runs no more."""
     cpu: float | None
     """Cores in use, mean."""
     line: list[tuple[int, float]]
@@ -69,7 +69,7 @@ def memory_of(run: Run, samples: Samples, running: bool, warmup_s: float, limit:
         slope, low, high = found.slope, found.low, found.high
     ceiling = (own or limit) / MB
     now = float(rss[-1])
-    certain = slope is not None and low is not None and slope > 0 and low > 0
+    certain = running and slope is not None and low is not None and slope > 0 and low > 0
     return RunMemory(
         process=run.process,
         from_us=run.first,

@@ -125,7 +125,7 @@ def _restarts(figures: Figures) -> Section:
         for restart in figures.restarts[-MOST_ROWS:]
     ]
     header = ("at", "after", "process", "down, s", "cause", "detail")
-    return Section("Restarts", [f"{len(figures.restarts)} restarts."], header, rows)
+    return Section("Restarts", header=header, rows=rows)
 
 
 def _coverage(figures: Figures) -> Section:

@@ -15,6 +15,7 @@ NEXT: dict[str, tuple[str, str]] = {
     "memory": ("See what holds the memory", "collector memory top"),
     "memory_share": ("See what holds the memory before the limit ends the process", "collector memory top"),
     "growth": ("Compare two snapshots to see what grows", "collector memory snapshot"),
+    "growth_before": ("Watch whether it grows again", "collector memory snapshot"),
     "swap": ("Find what else takes the memory of this machine", "free -m; ps aux --sort -rss | head"),
     "cpu": ("Divide the feeds between two collectors, or lengthen book_interval", "collector check"),
     "loop_lag": ("Look for a machine without CPU or with a stuck disk", "top; iostat -x 5 3"),

@@ -153,6 +153,25 @@ def _memory(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
         if run.span_s < config.seconds("growth_after"):
             finding = msgspec.structs.replace(finding, verdict=UNKNOWN, text=f"{text}: too short to judge")
         yield finding
+    yield from _grew_before(figures, config)
+
+
+def _grew_before(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    """Of processes that run no more: what has ended them may come again."""
+    grew = [
+        (run.growth_mb_per_hour, run.process)
+        for run in figures.runs
+        if run is not figures.representative
+        and not run.running
+        and run.growth_mb_per_hour is not None
+        and run.span_s >= config.seconds("growth_after")
+    ]
+    if grew and level(max(grew)[0], "growth", config) != OK:
+        growth, process = max(grew)
+        text = f"{process}, which runs no more, grew by {growth:,.1f} MB/h"
+        yield Finding(
+            "memory", "growth_before", WARNING, growth, "MB/h", config.pair("growth")[0], None, text
+        )
 
 
 def _machine(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
@@ -173,7 +192,8 @@ def _restarts(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     if not figures.runs:
         return
     crashed = sum(restart.cause == "crashed" for restart in figures.restarts)
-    text = f"{len(figures.restarts)} restarts, {crashed} of them after a crash"
+    count = len(figures.restarts)
+    text = f"{count} restart{'' if count == 1 else 's'}, {crashed} after a crash"
     yield _measured("restarts", "restarts", figures.restarts_per_day, "per day", text, config)
 
 

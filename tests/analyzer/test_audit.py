@@ -273,6 +273,7 @@ def test_a_collector_that_was_killed_is_told_exactly(database: Endpoint, tmp_pat
     assert (restarts["count"], restarts["crashes"]) == (1, 1)
     (restart,) = restarts["list"]
     first, second = document["memory"]["processes"]
+    assert (restart["cause"], restart["detail"]) == ("crashed", "killed")
     assert (restart["previous"], restart["process"]) == (first["process"], second["process"])
     assert (first["running"], second["running"]) == (False, True)
     assert len(document["gaps"]) == 12
