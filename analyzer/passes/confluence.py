@@ -24,7 +24,7 @@ from analyzer.passes.groups import Instrument, instruments
 from analyzer.windows import Window
 
 VERDICTS = {1: "long", 0: "neutral", -1: "short"}
-
+SIGNS = {verdict: float(sign) for sign, verdict in VERDICTS.items()}
 
 ROUNDING = 1e-9
 """A sum of shares is not short of its bound by less than this."""
@@ -72,9 +72,8 @@ def compute(tables: Tables, window: Window, settings: ConfluenceConfig) -> list[
             "weight": (one.weight, "" if one.score is not None else text, one.coverage)
         }
         if one.score is not None:
-            sign = next(sign for sign, verdict in VERDICTS.items() if verdict == one.verdict)
             numbers["score"] = (one.score, text, one.coverage)
-            numbers["verdict"] = (float(sign), "", one.coverage)
+            numbers["verdict"] = (SIGNS[one.verdict], "", one.coverage)
         numbers |= {
             part.component: (part.score, "", part.coverage) for part in one.parts if part.score is not None
         }
@@ -107,13 +106,13 @@ def scored(known: Known, settings: ConfluenceConfig) -> Score:
     why = ""
     if coverage is not None and coverage < settings.min_coverage - ROUNDING:
         why = f"recorded {coverage:.0%} of the window, below {settings.min_coverage:.0%}"
-    elif not used or weight < settings.min_weight - ROUNDING:
+    elif weight <= 0 or weight < settings.min_weight - ROUNDING:
         why = f"components of {weight:.0%} of the weight are known, below {settings.min_weight:.0%}"
     if why:
         return Score(None, "none", why, coverage, weight, parts)
     score = sum(one.weight * one.score for one in used if one.score is not None) / weight
-    sign = 1 if score >= settings.long else -1 if score <= settings.short else 0
-    return Score(score, VERDICTS[sign], "", coverage, weight, parts)
+    verdict = "long" if score >= settings.long else "short" if score <= settings.short else "neutral"
+    return Score(score, verdict, "", coverage, weight, parts)
 
 
 def part(name: str, weight: float, known: Known, settings: ConfluenceConfig) -> Part:

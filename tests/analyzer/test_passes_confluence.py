@@ -245,6 +245,8 @@ def test_too_little_known_is_no_score() -> None:
         answer(signals({"flow.imbalance": 0.3, "book.imbalance": 0.1}))
     )  # 50 % is enough
     assert answer(signals({})) == []
+    weightless = by_metric(answer(signals({"flow.imbalance": 0.3}), order_flow=0.0, min_weight=0.0))
+    assert weightless == {"weight": 0.0, "order_flow": 80.0}
 
 
 def test_coverage_is_weighed_and_a_component_with_holes_is_left_out() -> None:
