@@ -3,7 +3,7 @@ BIN := .venv/bin
 STAMP := .venv/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint bench soak faults clean
+.PHONY: help setup demo test lint audit bench soak faults clean
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 12
@@ -29,6 +29,10 @@ lint: setup
 
 test: lint  ## lint, types, and the tests against a real QuestDB
 	@$(BIN)/pytest -n auto --dist worksteal --durations 10 $(ARGS)
+
+audit: setup  ## known holes in the pinned packages (asks a vulnerability service), secrets in tracked files
+	@$(BIN)/pip-audit --disable-pip --require-hashes --requirement requirements.lock --progress-spinner off
+	@$(BIN)/pytest -q -n 0 tests/test_security.py
 
 bench: setup  ## the figures: prints them and writes bench.json
 	@$(BIN)/python -m tests.bench $(ARGS)
