@@ -57,7 +57,8 @@ class Figures(msgspec.Struct):
     streams: list[StreamHealth]
     feeds: list[FeedHealth]
     incidents: list[Incident]
-    messages: int
+    messages: int | None
+    """None where no process counted them."""
     reconnects: int
     bad_messages: int
     dead_letters: int
@@ -78,9 +79,10 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
     first_life = min(
         [first for first, _ in facts.earlier.values()] + [run.start for run in runs], default=start
     )
-    audited_from = min(max(start, first_life), end)
+    usual = min((run.grace for run in runs if run.start == first_life), default=0)
+    audited_from = min(first_life, end) if first_life > start + usual else start
     seen = bool(runs or facts.earlier)
-    down = down_times(runs, audited_from, end) if seen else []
+    down = down_times(runs, max(start, first_life), end) if seen else []
     streams = stream_health(facts, down, audited_from)
     restarts = restarts_of(runs, facts.earlier, facts.gaps, facts.events, facts.process_events)
     warmup, limit = config.seconds("warmup"), config.pair("memory")[1]
@@ -111,7 +113,9 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         streams=streams,
         feeds=feed_health(facts, streams, runs, (end - audited_from) / 3.6e9),
         incidents=incidents_of(facts.gaps),
-        messages=_grown(samples, runs, "messages"),
+        messages=_grown(samples, runs, "messages")
+        if not np.isnan(samples.columns["messages"]).all()
+        else None,
         reconnects=_grown(samples, runs, "reconnects"),
         bad_messages=_grown(samples, runs, "bad_messages"),
         dead_letters=_grown(samples, runs, "dead_letters"),

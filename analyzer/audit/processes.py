@@ -81,10 +81,9 @@ def runs_of(samples: Samples, earlier: dict[str, Interval]) -> list[Run]:
 
 
 def _resets(samples: Samples, rows: Any) -> Any:
-    """Where the counters begin anew: all of them fall at once."""
-    falls = np.ones(max(0, len(rows) - 1), bool)
-    for name in ("cpu", "messages", "rows"):
-        falls &= np.diff(samples.columns[name][rows]) < 0
+    """Where the counters begin anew: the messages fall, and no other counter rises."""
+    steps = {name: np.diff(samples.columns[name][rows]) for name in ("cpu", "messages", "rows")}
+    falls = (steps["messages"] < 0) & ~(steps["cpu"] > 0) & ~(steps["rows"] > 0)
     return np.flatnonzero(falls) + 1
 
 
@@ -101,7 +100,7 @@ def restarts_of(
     ended += [(run.last, run.process) for run in runs]
     restarts = []
     for run in runs:
-        before = [one for one in ended if one[0] < run.start]
+        before = [one for one in ended if one[0] <= run.start and one != (run.last, run.process)]
         if run.began and before:
             last, previous = max(before)
             ended.remove((last, previous))
@@ -152,9 +151,9 @@ def _cause(last: int, start: int, gaps: Sequence[Declared], events: Sequence[Eve
 def down_times(runs: Sequence[Run], start: int, end: int) -> list[Interval]:
     """When no collector was alive in [start, end), in µs."""
     holes, reached = [], start
-    for run in sorted(runs, key=lambda run: run.first):
-        if run.first > reached:
-            holes.append((reached, min(run.first, end)))
+    for run in sorted(runs, key=lambda run: run.start):
+        if run.start > reached:
+            holes.append((reached, min(run.start, end)))
         reached = max(reached, run.last + run.grace)
     if reached < end:
         holes.append((reached, end))

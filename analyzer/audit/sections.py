@@ -171,7 +171,8 @@ def _streams(figures: Figures) -> Section:
     ]
     handler = figures.handle_max_us
     text = [
-        f"{figures.messages:,} messages, {figures.reconnects:,} reconnects, {figures.bad_messages:,} unreadable. "
+        f"{_number(figures.messages, ',')} messages, {figures.reconnects:,} reconnects, "
+        f"{figures.bad_messages:,} unreadable. "
         f"Event loop late by {_number(figures.loop_lag_ms.p99, ',.0f')} ms (p99), at most "
         f"{_number(figures.loop_lag_ms.peak, ',.0f')} ms; slowest message {_number(handler.peak, ',.0f')} µs."
     ]

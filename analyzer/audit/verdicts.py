@@ -117,9 +117,9 @@ def _streams(figures: Figures) -> Iterator[Finding]:
         f"{figures.bad_messages:,} messages could not be read",
     )
     if figures.runs:
-        idle = not figures.messages and not figures.streams
+        idle = figures.messages == 0 and not figures.streams
         errors = sum(feed.network_errors for feed in figures.feeds)
-        text = f"{figures.messages:,} messages, {errors:,} network errors, {figures.reconnects:,} reconnects"
+        text = f"{figures.messages or 0:,} messages, {errors:,} network errors, {figures.reconnects:,} reconnects"
         yield Finding(
             "streams",
             "messages",

@@ -175,6 +175,8 @@ def test_the_rest_of_the_findings() -> None:
     quiet = [msgspec.structs.replace(row, messages=0) for row in rows]
     assert verdict(facts(quiet, begun={}), "messages") == "critical"
     assert verdict(facts(quiet), "messages") == "ok"
+    uncounted = facts(rows, begun={}, samples=arrays(rows, messages=float("nan")))
+    assert verdict(uncounted, "messages") == "ok"
     letters = arrays(rows, dead_letters=3.0)
     assert verdict(facts(rows, samples=letters), "dead_letters") == "warning"
     before = {"h:1": (START - HOUR, START - S)}
@@ -244,6 +246,15 @@ def test_a_process_of_the_same_name_is_another_one_when_its_counters_begin_anew(
     assert [run.growth_mb_per_hour for run in figures.runs] == pytest.approx([50, 50], rel=1e-5)
 
 
+def test_a_process_may_begin_at_the_very_moment_of_the_last_sample() -> None:
+    rows = [*samples("h:1", 0, 6), *samples("h:2", 6, 12)]
+    moved = [
+        msgspec.structs.replace(row, ts=row.ts - 10 * S) if row.process == "h:2" else row for row in rows
+    ]
+    figures = figures_of(facts(moved), CONFIG)
+    assert [(one.previous, one.process, one.down_s) for one in figures.restarts] == [("h:1", "h:2", 0)]
+
+
 def test_the_first_process_of_a_window_is_a_restart_of_one_before_it() -> None:
     rows = arrays(list(samples("h:2", 1, 12)))
     earlier = {"h:1": (START - 5 * HOUR, START - HOUR)}
@@ -282,6 +293,15 @@ def test_down_times_allow_for_the_usual_interval() -> None:
         (START + HOUR + 20 * S, START + 2 * HOUR),
         (START + 3 * HOUR - 600 * S + 1800 * S, START + 4 * HOUR),
     ]
+
+
+def test_a_window_may_begin_between_two_samples() -> None:
+    rows = [msgspec.structs.replace(row, ts=row.ts + 7 * S) for row in samples("h:1", 0, 11.99)]
+    for earlier in ({}, {"h:1": (START - HOUR, START - 3 * S)}):
+        figures = figures_of(facts(rows, earlier=earlier), CONFIG)
+        assert (figures.coverage, figures.audited_from) == (1.0, START)
+    late = figures_of(facts(list(samples("h:1", 1, 12))), CONFIG)
+    assert (late.coverage, late.audited_from) == (1.0, START + HOUR)
 
 
 def test_a_line_in_eight_steps() -> None:
