@@ -42,7 +42,7 @@ TABLES = (
     "collector_stats",
 )
 TORMENT = ["--spare", "--disconnect-every", "4s", "--skip-every", "200", "--refuse-every", "9"]
-START_SECONDS, STOP_SECONDS = 30.0, 45.0
+START_SECONDS, STOP_SECONDS = 120.0, 90.0
 
 
 def write_config(folder: Path, feeds: str, health_port: int) -> Path:

@@ -1,5 +1,5 @@
-"""Repair under a venue's limits, for each venue: its simulated REST on a real socket says 429 first; the answer's Retry-After is
-kept by all that ask that host, and then the hole is filled with what the socket would have brought."""
+"""Repair under a venue's limits, for each venue: its simulated REST on a real socket says 429 first. Its Retry-After is kept
+by all that ask that host, and then the hole is filled with what the socket would have brought."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ those of REST's history; `trades`, which puts the fills of an order together, is
 `count` is measured, not documented: a jump is declared when it is rare (`states.TRUSTED`). A book that
 begins without a snapshot is joined to REST's. A sequence number that falls while `prevSeqId` fits is a new beginning.
 The checksum is 0 by now, which means none; any other is checked. An error that names no subscription is that of its
-request, else of the oldest one that waits.
+request, else of the oldest one that waits. Who may have the faster books (`books-l2-tbt`) is told in two ways, and they
+need a login: `books` is taken, which is everybody's.
 """
 
 from __future__ import annotations

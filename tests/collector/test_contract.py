@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -161,6 +162,39 @@ def test_what_a_venue_adds_or_leaves_out_never_ends_a_connection(name: str, mark
         line.run(1500)
         rows = [item for item in line.items[before:] if isinstance(item, Trade | BookSnapshot | Ticker)]
         assert rows, "rows go on"
+
+
+@markets
+def test_members_that_a_venue_adds_change_nothing(name: str, market: str) -> None:
+    """The same session with and without a new member in every object of every message, nested ones too."""
+    for plain, added in zip(lines(name, market), lines(name, market), strict=True):
+        before = len(plain.items), len(added.items)
+        both = zip(plain.venue.messages(), added.venue.messages(), strict=True)
+        for text, same in islice(both, 600):
+            assert text == same
+            now = plain.venue.now_ms * 1000
+            plain.session.recv_us = added.session.recv_us = max(plain.session.recv_us, now)
+            plain.take(text)
+            added.take(ENDS.sub(rb'\1,"added_by_the_venue":{"a":["1",2]}}', text))
+        assert [content(item) for item in added.items[before[1] :]] == [
+            content(item) for item in plain.items[before[0] :]
+        ]
+        assert not added.of(Bad)
+
+
+ENDS = re.compile(rb"([^{])\}")
+"""The end of an object that is not empty; the simulated venues have no braces in strings."""
+
+
+def content(item: Item) -> Any:
+    """To be compared: arrays can't."""
+    if isinstance(item, BookSnapshot):
+        return (*where(item), item.ts, item.seq, item.bids.tolist(), item.asks.tolist())
+    return item
+
+
+def where(item: BookSnapshot) -> tuple[str, str, str]:
+    return item.exchange, item.market, item.symbol
 
 
 OTHER_VALUES: list[Any] = [None, [], {}, "x", -1, 1.5, True, [[]]]
