@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 import httpx
 import msgspec
 
+from analyzer.cold import ColdPartitions
 from analyzer.config import Endpoint
 from analyzer.windows import Window
 
@@ -47,6 +48,7 @@ class Source:
     def __init__(self, endpoint: Endpoint) -> None:
         self.rows_read = 0
         self._url = endpoint.http_url
+        self._cold = ColdPartitions(self.rows)
         auth = (endpoint.user, endpoint.password) if endpoint.user else None
         self._client = httpx.Client(
             base_url=endpoint.http_url, auth=auth, timeout=httpx.Timeout(TIMEOUT, connect=5.0)
@@ -90,6 +92,8 @@ class Source:
             yield file
 
     def _download(self, sql: str, file: IO[bytes]) -> None:
+        if refusal := self._cold.refusal(sql):
+            raise SourceError(f"read from QuestDB at {self._url}: {_short(sql)}: {refusal}")
         give_up = time.monotonic() + BUSY_SECONDS
         while True:
             try:
