@@ -1,5 +1,5 @@
-"""Partitions that were converted to Parquet are refused: the server's export gives NULL for computed columns of them, without an
-error (9.3.4). What SQL computes on the server, over PGWire, is right."""
+"""Partitions that were converted to Parquet are refused: the server's export gives NULL for computed columns of them,
+without an error (9.3.4). What SQL computes on the server, over PGWire, is right."""
 
 from __future__ import annotations
 
