@@ -296,7 +296,7 @@ def test_down_times_allow_for_the_usual_interval() -> None:
 
 
 def test_a_window_may_begin_between_two_samples() -> None:
-    rows = [msgspec.structs.replace(row, ts=row.ts + 7 * S) for row in samples("h:1", 0, 11.99)]
+    rows = [msgspec.structs.replace(row, ts=row.ts + 7 * S) for row in samples("h:1", 0, 12)]
     for earlier in ({}, {"h:1": (START - HOUR, START - 3 * S)}):
         figures = figures_of(facts(rows, earlier=earlier), CONFIG)
         assert (figures.coverage, figures.audited_from) == (1.0, START)
