@@ -13,6 +13,7 @@ from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
 from analyzer.evaluate_cli import evaluate
 from analyzer.export_cli import export
+from analyzer.jobs_cli import jobs
 from analyzer.options import (
     FAILED,
     analyses_option,
@@ -105,25 +106,26 @@ def schedule(
     """Passes at their cadence, aligned to the clock, each in a fresh process."""
     config = load(file)
     settings = config.analyzer
-    chosen(analyses)
-    options = {"--config": file, "--symbols": symbols, "--exchange": exchange, "--analyses": analyses}
+    options = {"--config": file, "--symbols": symbols, "--exchange": exchange}
     arguments = [word for option, value in options.items() if value for word in (option, value)]
     from analyzer import logs
     from analyzer.alerts.job import AlertsJob
     from analyzer.alerts.watch import Watch
+    from analyzer.backlog import Backlog
     from analyzer.health import HealthServer
+    from analyzer.jobs import jobs_of
     from analyzer.schedule import Scheduler
 
     logs.configure()
-    server = endpoint(config.questdb)
-    told = AlertsJob(Watch(server, config.alerts, targets()))
+    told = AlertsJob(Watch(endpoint(config.questdb), config.alerts, targets()))
+    settle = duration(settings.settle)
+    planned = jobs_of(settings, chosen(analyses), every, window)
     scheduler = Scheduler(
-        server,
-        duration(window or settings.window),
-        duration(every or settings.every),
-        duration(settings.settle),
+        planned,
+        settle,
         duration(settings.time_limit),
         arguments,
+        Backlog(lambda: endpoint(load(file).questdb), planned, settle, settings.catch_up),
         told,
         duration(config.alerts.every),
     )
@@ -165,3 +167,4 @@ main.add_command(export)
 main.add_command(audit)
 main.add_command(alerts)
 main.add_command(report)
+main.add_command(jobs)

@@ -73,13 +73,23 @@ class AnalyzerConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw
     """A pass that takes longer is ended and recorded as failed."""
     listen: str = ""
     """host:port of /health and /metrics of `analyzer schedule`; empty: none. Port 0 takes any free one."""
+    catch_up: str = "1h"
+    """How far back `analyzer schedule` runs what was missed."""
+    cadence: dict[str, str] = {}
+    """Analysis → its own `every`."""
+    windows: dict[str, str] = {}
+    """Analysis → its own `window` in `analyzer schedule`."""
 
     def __post_init__(self) -> None:
         if self.listen and not re.fullmatch(r"(.+):(\d{1,5})", self.listen):
             raise ValueError(f'listen "{self.listen}" must be "host:port", or "" for none')
-        for name in ("window", "every", "settle", "time_limit"):
+        plain = ("window", "every", "settle", "time_limit", "catch_up")
+        durations = {name: getattr(self, name) for name in plain}
+        for key, table in (("cadence", self.cadence), ("windows", self.windows)):
+            durations |= {f"{key}.{name}": text for name, text in table.items()}
+        for name, text in durations.items():
             try:
-                duration(getattr(self, name))
+                duration(text)
             except ValueError as error:
                 raise ValueError(f"{name}: {error}") from error
 
@@ -170,6 +180,17 @@ def load(file: str | None, environ: Mapping[str, str] | None = None) -> Config:
             table = data.setdefault(section, {})
             if isinstance(table, dict):
                 table[field.name] = _number(text) if field.type in (int, float) else text
+    analyzer = data.get("analyzer", {})
+    for key in ("cadence", "windows"):
+        prefix = f"EVENKEEL_ANALYZER_{key.upper()}_"
+        found = {
+            name.removeprefix(prefix).lower(): text
+            for name, text in environ.items()
+            if name.startswith(prefix)
+        }
+        if found and isinstance(analyzer, dict) and isinstance(analyzer.setdefault(key, {}), dict):
+            analyzer[key] |= found
+            data["analyzer"] = analyzer
     logs.hide_passwords(data.get("questdb"))
     try:
         return msgspec.convert({k: v for k, v in data.items() if k not in COLLECTOR_SECTIONS}, Config)

@@ -70,7 +70,7 @@ def test_file_then_environment_then_secret_files(tmp_path: Path) -> None:
             ["confluence", "above 0"],
         ),
         ("[analyser]\n", ["analyser", "unknown"]),
-        ("[analyzer]\nwindows = '15m'\n", ["analyzer.windows", "unknown"]),
+        ("[analyzer]\nwindoes = '15m'\n", ["analyzer.windoes", "unknown"]),
         ("[analyzer]\nwindow = 'soon'\n", ["analyzer", "window", "15m"]),
         ("[analyzer]\nwindow = 15\n", ["analyzer.window", "str"]),
         ("[analyzer]\ntime_limit = '0s'\n", ["analyzer", "time_limit"]),
