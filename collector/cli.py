@@ -21,6 +21,7 @@ COMMANDS = {
     "symbols": "collector.exchanges_cli",
     "repair": "collector.repair_cli",
     "dead-letter": "collector.deadletter_cli",
+    "memory": "collector.memory_cli",
     "demo": "collector.demo",
 }
 """Command → the module that holds a click command of that name."""

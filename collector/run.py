@@ -24,6 +24,7 @@ from collector.alarms import Alarms
 from collector.capture import captures_of
 from collector.config import Config, ConfigError, Duration, load
 from collector.connection import now_us
+from collector.control import ControlServer
 from collector.database.endpoint import (
     DatabaseError,
     Endpoint,
@@ -372,6 +373,11 @@ def record(config: Config, duration: float | None = None) -> None:
         log.warning("QuestDB is not there, recording into the journal until it is", cause=str(error))
     app = App(config, store, directory)
     server = HealthServer(config.http.listen, app.metrics, app.health) if config.http.listen else None
+    control: ControlServer | None = None
+    try:
+        control = ControlServer(folder, app.metrics)
+    except OSError as error:
+        log.warning("no control socket, 'collector memory' won't work", folder=str(folder), cause=str(error))
     try:
         _run_loop(app, endpoint, duration)
     except BaseException as error:
@@ -380,6 +386,8 @@ def record(config: Config, duration: float | None = None) -> None:
     finally:
         if server is not None:
             server.close()
+        if control is not None:
+            control.close()
         store.close()
 
 
