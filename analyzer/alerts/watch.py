@@ -120,7 +120,7 @@ class Watch:
         history = deliveries(self._source, now)
         told: list[Delivery] = []
         for target in self._targets:
-            if time.monotonic() < self._not_before.get(target.name, 0.0):
+            if not self._may_ask(target):
                 continue
             mine: dict[Key, list[Delivery]] = {}
             for one in history:
@@ -132,8 +132,7 @@ class Watch:
                 result.delivered += outcome.delivered
                 result.failed += not outcome.delivered
                 told += [_delivery(now, alert, target, outcome) for alert in group]
-                if outcome.wait_s:
-                    self._not_before[target.name] = time.monotonic() + outcome.wait_s
+                if not self._may_ask(target):
                     break
         if told:
             store(self._endpoint, self._source, [], told)
@@ -141,6 +140,7 @@ class Watch:
     def _send(self, target: Target, group: Sequence[Alert]) -> Outcome:
         title, body, severity = message_of(group)
         outcome = self._deliver(target, title, body, severity)
+        self._not_before[target.name] = time.monotonic() + outcome.wait_s
         if not outcome.delivered:
             log.error(
                 "alert not delivered, tried again later",
@@ -151,12 +151,15 @@ class Watch:
             )
         return outcome
 
+    def _may_ask(self, target: Target) -> bool:
+        return time.monotonic() >= self._not_before.get(target.name, 0.0)
+
     def _database_away(self, now: int) -> None:
         self._away_since = self._away_since or time.monotonic()
         if time.monotonic() - self._away_since < UNREACHABLE_SECONDS:
             return
         for target in self._targets:
-            if target.name not in self._away_told:
+            if target.name not in self._away_told and self._may_ask(target):
                 text = f"QuestDB at {self._endpoint.http_url} does not answer; next: collector db status"
                 alert = Alert(now, UNREACHABLE, "critical", "firing", "*", "*", "*", None, text)
                 if self._send(target, [alert]).delivered:
@@ -164,7 +167,7 @@ class Watch:
 
     def _database_back(self, now: int, result: Result) -> None:
         """Record that it was away, and tell those who were told."""
-        told, self._away_told, self._away_since = self._away_told, {}, 0.0
+        self._away_since, told = 0.0, self._away_told
         if not told:
             return
         text = f"QuestDB at {self._endpoint.http_url} did not answer"
@@ -176,6 +179,7 @@ class Watch:
             if (at := told.get(target.name))
         ]
         store(self._endpoint, self._source, [away, over], sent)
+        self._away_told = {}
         self._tell(now, result)
 
 
