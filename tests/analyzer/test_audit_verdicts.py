@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import click
 import msgspec
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from analyzer.audit.sections import sparkline
 from analyzer.audit.settings import AuditConfig
 from analyzer.audit.steps import NEXT, steps_of
 from analyzer.audit.verdicts import judge
+from analyzer.cli import main as analyzer_main
 from analyzer.windows import Window, ending, parse_time
+from collector.cli import main as collector_main
 from collector.rows import CollectorStats
 from tests.analyzer.audits import AS_OF, END, HOUR, MB, START, samples
 from tests.analyzer.fixtures import VENUE
@@ -226,6 +230,14 @@ def test_a_process_that_grew_until_it_ended_is_not_forgotten() -> None:
     first, second = figures_of(facts(rows), CONFIG).runs
     assert first.hours_to_limit is None
     assert second.hours_to_limit == pytest.approx((10_000 - 100) / 3, rel=0.01)
+
+
+def test_every_step_has_a_command_that_there_is() -> None:
+    for name, (text, commands) in NEXT.items():
+        assert text
+        for program, command in re.findall(r"\b(collector|analyzer) ([a-z-]+)", commands):
+            group = collector_main if program == "collector" else analyzer_main
+            assert group.get_command(click.Context(group), command) is not None, (name, command)
 
 
 def test_processes_beside_each_other_are_no_restarts() -> None:
