@@ -192,11 +192,11 @@ class Scheduler:
         code, errors, told = self._run(task)
         self._ended_at = time.monotonic()
         took_ms = self._took_ms = (time.time_ns() // 1000 - started) / 1e3
-        self._trouble = ""
         if self._alerts is not None and not self._stopping:
             self._scheduler.modify_job(ALERTS, next_run_time=datetime.now(UTC))
         self._backlog.ended(task, code == 0)
         if code == 0:
+            self._trouble = ""
             log.info("pass", window_end=task.end.isoformat(), took_ms=round(took_ms))
             return
         self.failures += 1

@@ -235,7 +235,7 @@ def test_a_process_that_grew_until_it_ended_is_not_forgotten() -> None:
 def test_every_step_has_a_command_that_there_is() -> None:
     for name, (text, commands) in NEXT.items():
         assert text
-        for program, command in re.findall(r"\b(collector|analyzer) ([a-z-]+)", commands):
+        for program, command in re.findall(r"(?:^|[;&] )(collector|analyzer) ([a-z-]+)", commands):
             group = collector_main if program == "collector" else analyzer_main
             assert group.get_command(click.Context(group), command) is not None, (name, command)
 

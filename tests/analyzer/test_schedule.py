@@ -127,13 +127,16 @@ def test_alerts_and_health_of_a_schedule(database: Endpoint, tmp_path: Path) -> 
         except httpx.TransportError:
             return httpx.Response(0)
 
-    with receiving() as receiver, scheduling(config, tmp_path / "log", urls=receiver.url) as process:
-        wait_until(lambda: "the last pass failed" in ask("/health").text, what="a failed pass")
+    with (
+        receiving() as receiver,
+        scheduling(config, tmp_path / "log", "--analyses", "book", urls=receiver.url) as process,
+    ):
+        wait_until(lambda: "the last pass failed" in ask("/health").text, timeout=90, what="a failed pass")
         assert ask("/health").status_code == 503
         assert ask("/health/live").status_code == 200
-        wait_until(lambda: receiver.titles == ["Evenkeel critical: silence"], what="the message")
+        wait_until(lambda: receiver.titles == ["Evenkeel critical: silence"], timeout=90, what="the message")
         query(database, "RENAME TABLE orderbook_lost TO orderbook")
-        wait_until(lambda: ask("/health").status_code == 200, what="readiness")
+        wait_until(lambda: ask("/health").status_code == 200, timeout=90, what="readiness")
         text = ask("/metrics").text
         assert "evenkeel_analyzer_alerts_firing 1.0" in text
         assert "evenkeel_analyzer_alert_messages_total 1.0" in text
