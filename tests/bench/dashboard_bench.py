@@ -1,6 +1,6 @@
 """Ten browsers before one dashboard: real pages in Chromium and clients that ask as pages do, while rows come in.
 
-RSS of the server is sampled every second. Growth is the Theil–Sen slope with its interval, without the warm-up (a tenth,
+RSS of the server is sampled every second. Growth is the Theil–Sen slope with its interval, without the warm-up (a third,
 at least a minute).
 """
 
@@ -139,7 +139,7 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
             client.join()
         cpu = sum(server.cpu_times()[:2]) - began_cpu
     seconds = MINUTES * 60
-    after = max(60.0, seconds / 10)
+    after = max(60.0, seconds / 3)
     warm = np.array(t) >= after
     growth = trend(np.array(t)[warm] / 3600, np.array(rss)[warm])
     took = np.array([one for client in clients for one in client.took]) * 1e3
