@@ -23,8 +23,6 @@ class FaultyProxy:
         self.fault = fault
         self.delay = 0.0
         """Seconds before each answer to a POST."""
-        self.away = False
-        """Whether every GET is reset instead of answered."""
         proxy = self
         lock = threading.Lock()
 
@@ -50,9 +48,6 @@ class FaultyProxy:
                         self._answer(answer.status_code, answer.content)
 
             def do_GET(self) -> None:
-                if proxy.away:
-                    self._reset()
-                    return
                 answer = httpx.get(target + self.path, timeout=30)
                 self._answer(answer.status_code, answer.content)
 

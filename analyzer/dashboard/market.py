@@ -25,7 +25,7 @@ from analyzer.dashboard.figures import (
     si,
 )
 from analyzer.dashboard.ranges import Range
-from analyzer.dashboard.reader import Instrument, Reader, of_instrument
+from analyzer.dashboard.reader import Instrument, Reader, Row, of_instrument
 from analyzer.dashboard.system import NOT_RUNNING, bounds, guarded
 from analyzer.passes.base import TRADED
 from analyzer.passes.confluence import VERDICTS
@@ -65,9 +65,9 @@ class _Symbol:
         self.where = f"{of_instrument(name)} AND {span.since(now)}"
         self.instrument = of_instrument(name)
         self.no_trades = f"no trades of {self.title} in the last {span.words}; {NOT_RUNNING}"
-        self._bars: list[list[Any]] | None = None
+        self._bars: list[Row] | None = None
 
-    def bars(self) -> list[list[Any]]:
+    def bars(self) -> list[Row]:
         """(ms, close, volume, buys), all in the server's bars."""
         if self._bars is None:
             self._bars = self.reader.rows(

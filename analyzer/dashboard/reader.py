@@ -1,25 +1,34 @@
-"""Small, bounded answers from QuestDB over `/exec`, for charts. Windows of rows are read by `analyzer.source`."""
+"""Small, bounded answers from QuestDB over PGWire, as the user that may only read where there is one.
+
+Windows of rows are read by `analyzer.source`.
+"""
 
 from __future__ import annotations
 
+import os
+import queue
+import socket
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import Any
 
-import httpx
-import msgspec
+import psycopg
+from psycopg.conninfo import conninfo_to_dict
 
 from analyzer.config import Endpoint, UnreachableError
 from analyzer.source import quoted
 
 MAX_ROWS = 20_000
-"""An answer is cut here; a chart asks for at most 720 points a line."""
+"""Rows beyond are left out; a chart asks for at most 720 points a line."""
 TIMEOUT_S = 8.0
-CONNECT_S = 2.0
+"""A query that takes longer is given up, however the server hangs."""
+CONNECT_S = 2
 CONNECTIONS = 2
 """Queries at once, whatever the number of browsers."""
 
-Row = list[Any]
+Row = tuple[Any, ...]
+Connection = psycopg.Connection[Row]
 Instrument = tuple[str, str, str]
 """exchange, market, symbol"""
 
@@ -32,11 +41,6 @@ class QueryError(Exception):
     """QuestDB refuses a query, most often as a table or a column is not there (yet)."""
 
 
-class Answer(msgspec.Struct):
-    dataset: list[Row] = []
-    error: str = ""
-
-
 class Reader:
     """Asks one server. Any thread may; a server that moved, as a managed one does at a restart, is found again."""
 
@@ -45,40 +49,20 @@ class Reader:
         self.queries = 0
         """Sent so far."""
         self._resolve = resolve
-        self._client: httpx.Client | None = None
-        self._endpoint: Endpoint | None = None
-        self._doubtful = False
-        self._lock = threading.Lock()
+        self._idle: queue.LifoQueue[Connection | None] = queue.LifoQueue()
+        for _ in range(CONNECTIONS):
+            self._idle.put(None)
 
     def rows(self, sql: str) -> list[Row]:
         """Raises UnavailableError, QueryError."""
-        client = self._connected()
-        self.queries += 1
-        try:
-            answer = client.get("/exec", params={"query": sql, "limit": f"0,{MAX_ROWS}", "nm": "true"})
-        except httpx.HTTPError as error:
-            self._doubtful = True
-            raise UnavailableError(
-                f"read from QuestDB at {client.base_url}: {type(error).__name__}: {error}; "
-                "check that it runs ('collector db status') and questdb.url"
-            ) from error
-        try:
-            result = msgspec.json.decode(answer.content, type=Answer)
-        except msgspec.DecodeError:
-            result = Answer(error=answer.text[:200])
-        if answer.status_code in (401, 403):
-            raise UnavailableError(
-                f"read from QuestDB at {client.base_url}: HTTP {answer.status_code}; "
-                "set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE"
-            )
-        if answer.status_code >= 500:
-            raise UnavailableError(
-                f"read from QuestDB at {client.base_url}: HTTP {answer.status_code} {result.error}; "
-                "look at the server's log"
-            )
-        if answer.status_code != 200 or result.error:
-            raise QueryError(result.error or f"HTTP {answer.status_code}")
-        return result.dataset
+        with self._connected() as connection, _deadline(connection):
+            self.queries += 1
+            try:
+                return connection.execute(sql.encode()).fetchmany(MAX_ROWS)
+            except psycopg.Error as error:
+                if connection.closed or isinstance(error, psycopg.InterfaceError):
+                    raise _away(connection.info.host, connection.info.port, error) from error
+                raise QueryError(" ".join(str(error).split())) from error
 
     def columns(self, table: str) -> set[str]:
         """Names of a table's columns; none when there is no such table. Raises UnavailableError."""
@@ -88,33 +72,64 @@ class Reader:
         except QueryError:
             return set()
 
-    def _connected(self) -> httpx.Client:
-        """The client of where the server is; asked again after a failure, as it may have moved."""
-        with self._lock:
-            if self._client is None or self._doubtful:
-                try:
-                    endpoint = self._resolve()
-                except UnreachableError as error:
-                    raise UnavailableError(str(error)) from error
-                if self._client is None or endpoint != self._endpoint:
-                    self._client, self._endpoint = _client(endpoint), endpoint
-                self._doubtful = False
-            return self._client
+    @contextmanager
+    def _connected(self) -> Iterator[Connection]:
+        """A connection for one query. Raises UnavailableError."""
+        try:
+            connection = self._idle.get(timeout=TIMEOUT_S)
+        except queue.Empty:
+            raise UnavailableError(
+                f"QuestDB is busy: {CONNECTIONS} queries took longer than {TIMEOUT_S:g} s"
+            ) from None
+        try:
+            if connection is None:
+                connection = self._connect()
+            yield connection
+        finally:
+            self._idle.put(None if connection is None or connection.closed else connection)
+
+    def _connect(self) -> Connection:
+        try:
+            pg = self._resolve().pg
+        except UnreachableError as error:
+            raise UnavailableError(str(error)) from error
+        try:
+            return psycopg.connect(pg, autocommit=True, connect_timeout=CONNECT_S, prepare_threshold=None)
+        except psycopg.Error as error:
+            where = conninfo_to_dict(pg)
+            raise _away(where.get("host"), where.get("port"), error) from error
 
     def close(self) -> None:
-        with self._lock:
-            if self._client is not None:
-                self._client.close()
+        """Of the connections that nobody uses."""
+        with suppress(queue.Empty):
+            while True:
+                connection = self._idle.get_nowait()
+                if connection is not None:
+                    connection.close()
 
 
-def _client(endpoint: Endpoint) -> httpx.Client:
-    return httpx.Client(
-        base_url=endpoint.http_url,
-        auth=(endpoint.user, endpoint.password) if endpoint.user else None,
-        timeout=httpx.Timeout(TIMEOUT_S, connect=CONNECT_S),
-        limits=httpx.Limits(max_connections=CONNECTIONS),
-        headers={"Statement-Timeout": str(round(TIMEOUT_S * 1000))},
-        trust_env=False,
+@contextmanager
+def _deadline(connection: Connection) -> Iterator[None]:
+    """Cuts the connection when the time is over: a server that is stopped or frozen keeps no time-out of its own."""
+
+    def cut() -> None:
+        with suppress(OSError), socket.socket(fileno=os.dup(connection.fileno())) as wire:
+            wire.shutdown(socket.SHUT_RDWR)
+
+    timer = threading.Timer(TIMEOUT_S, cut)
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _away(host: object, port: object, error: Exception) -> UnavailableError:
+    cause = " ".join(str(error).split())
+    return UnavailableError(
+        f"read from QuestDB at {host}:{port}: {cause}; check that it runs ('collector db status'), questdb.pg, and "
+        "EVENKEEL_QUESTDB_READER or EVENKEEL_QUESTDB_USER with their password"
     )
 
 

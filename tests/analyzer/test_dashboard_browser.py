@@ -20,8 +20,9 @@ from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
 from tests.analyzer import dashboard_tables as tables
+from tests.analyzer.fixtures import settings
 from tests.conftest import empty
-from tests.faulty_proxy import FaultyProxy
+from tests.tcp_proxy import TcpProxy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -48,7 +49,7 @@ class Site:
     """A filled database behind a proxy, the dashboard, a browser; and all that pages said and asked."""
 
     def __init__(
-        self, url: str, proxy: FaultyProxy, endpoint: Endpoint, context: BrowserContext, shots: list[Path]
+        self, url: str, proxy: TcpProxy, endpoint: Endpoint, context: BrowserContext, shots: list[Path]
     ) -> None:
         self.url, self.proxy, self.endpoint, self.context, self.shots = url, proxy, endpoint, context, shots
         self.said: list[str] = []
@@ -82,9 +83,10 @@ def site(questdb: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     empty(questdb)
     migrate(questdb, RetentionConfig())
     tables.fill(questdb, datetime.now(UTC))
-    proxy = FaultyProxy(questdb.http_url, lambda number: None)
-    config = folder / "evenkeel.toml"
-    config.write_text(f'[questdb]\nurl = "{proxy.url}"\n')
+    server = urlsplit(questdb.pg)
+    proxy = TcpProxy(server.hostname or "", server.port or 0)
+    through = server._replace(netloc=f"{server.username}:{server.password}@127.0.0.1:{proxy.port}").geturl()
+    config = settings(folder, Endpoint(questdb.http_url, through))
     try:
         with tables.dashboard(config, folder / "log") as (_, url), sync_playwright() as playwright:
             context = playwright.chromium.launch_persistent_context(
@@ -257,7 +259,7 @@ def test_new_rows_appear_by_themselves(site: Site, opened: Callable[..., Page]) 
 def test_a_database_that_was_away_is_found_again(site: Site, opened: Callable[..., Page]) -> None:
     page = opened()
     page.wait_for_function(DRAWN, arg="price")
-    site.proxy.away = True
+    site.proxy.away(True)
     try:
         until(page, "document.querySelector('#banner').innerText.includes('QuestDB gives no answer')")
         site.keep(page, "away")
@@ -265,7 +267,7 @@ def test_a_database_that_was_away_is_found_again(site: Site, opened: Callable[..
         assert page.inner_text("#tiles .tile:nth-child(6) .value") == "away"
         assert trace(page, "price", "price")
     finally:
-        site.proxy.away = False
+        site.proxy.away(False)
     until(page, "!document.querySelector('#banner').innerText.includes('QuestDB gives no answer')")
     until(page, "document.querySelector('#tiles .tile:nth-child(6) .value').innerText === 'up'")
     assert site.said == []

@@ -25,6 +25,7 @@ from analyzer.dashboard.ranges import RANGES
 from analyzer.trend import trend
 from collector.database.endpoint import Endpoint
 from tests.analyzer import dashboard_tables as tables
+from tests.analyzer.fixtures import settings
 from tests.bench.scratch import LeftOutError
 
 BROWSERS = 10
@@ -112,8 +113,7 @@ def run(endpoint: Endpoint, folder: Path) -> dict[str, Any]:
         raise LeftOutError("no Chromium is installed: EVENKEEL_BENCH_PAGES=0 measures with clients alone")
     folder.mkdir(parents=True, exist_ok=True)
     tables.fill(endpoint, datetime.now(UTC))
-    config = folder / "evenkeel.toml"
-    config.write_text(f'[questdb]\nurl = "{endpoint.http_url}"\n')
+    config = settings(folder, endpoint)
     ended = threading.Event()
     with ExitStack() as stack:
         child, url = stack.enter_context(tables.dashboard(config, folder / "log"))
