@@ -6,11 +6,12 @@ import math
 import resource
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from analyzer.answers import Answers
 from analyzer.config import ConfluenceConfig, Endpoint
 from analyzer.passes import ANALYSES
 from analyzer.passes.base import SIGNALS, Analysis, Value
@@ -45,17 +46,25 @@ def run_pass(
     """Run the analyses and store what they find. One that fails is an outcome, and does not stop the others.
 
     Raises WriteError when nothing can be stored."""
-    source = Source(endpoint)
     run_id = secrets.token_hex(8)
     outcomes: list[Outcome] = []
     done: dict[str, Outcome] = {}
     coverage: dict[Instrument, dict[str, float]] = {}
     wanted = {"coverage", *names, *(need for name in names for need in ANALYSES[name].needs)}
     configured = ANALYSES | {CONFLUENCE.name: confluence(settings)}
-    for analysis in configured.values():
-        if analysis.name in wanted:
+    chosen = [analysis for analysis in configured.values() if analysis.name in wanted]
+    queries = {
+        analysis.name: {
+            name: render(template, window, symbols, exchange) for name, template in analysis.queries.items()
+        }
+        for analysis in chosen
+    }
+    source = Source(endpoint)
+    answers = Answers(source, [query for own in queries.values() for query in own.values()])
+    try:
+        for analysis in chosen:
             found = [done[need] for need in analysis.needs]
-            outcome = _run_one(analysis, source, window, symbols, exchange, run_id, coverage, found)
+            outcome = _run_one(analysis, answers, queries[analysis.name], window, run_id, coverage, found)
             done[analysis.name] = outcome
             if analysis.name == "coverage":
                 for signal in outcome.signals:
@@ -63,32 +72,36 @@ def run_pass(
                     coverage.setdefault(name, {})[signal.value.metric] = signal.value.value
             if analysis.name in names:
                 outcomes.append(outcome)
-    source.close()
+    finally:
+        answers.close()
+        source.close()
     write(endpoint, window, [(outcome.run, outcome.signals) for outcome in outcomes])
     return outcomes
 
 
 def _run_one(
     analysis: Analysis,
-    source: Source,
+    answers: Answers,
+    queries: Mapping[str, str],
     window: Window,
-    symbols: Sequence[str],
-    exchange: str,
     run_id: str,
     coverage: dict[Instrument, dict[str, float]],
     needed: Sequence[Outcome],
 ) -> Outcome:
-    started_us, began, rows = time.time_ns() // 1000, time.monotonic(), source.rows_read
+    started_us, took_ms, rows = time.time_ns() // 1000, 0.0, 0
     values: Sequence[Value] = ()
     status, error = "ok", ""
     try:
-        tables = {
-            name: source.fetch(render(template, window, symbols, exchange))
-            for name, template in analysis.queries.items()
-        }
+        tables: dict[str, pa.Table] = {}
+        for name, query in queries.items():
+            tables[name], query_ms = answers.take(query)
+            took_ms += query_ms
+            rows += tables[name].num_rows
         if analysis.needs:
             tables["signals"] = as_table(needed)
+        began = time.monotonic()
         values = [value for value in analysis.compute(tables, window) if math.isfinite(value.value)]
+        took_ms += (time.monotonic() - began) * 1e3
         status = "ok" if values else "empty"
     except SourceError as failure:
         status, error = "failed", str(failure)
@@ -98,8 +111,8 @@ def _run_one(
         run_id,
         analysis.name,
         started_us,
-        round((time.monotonic() - began) * 1e3, 3),
-        source.rows_read - rows,
+        round(took_ms, 3),
+        rows,
         resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         status,
         error,

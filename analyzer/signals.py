@@ -26,6 +26,7 @@ class Run(msgspec.Struct, frozen=True):
     analysis: str
     started_us: int
     took_ms: float
+    """of its queries, each told with the analysis that used it first, and of its computation"""
     rows_read: int
     peak_rss: int
     """bytes, of the process so far"""

@@ -146,6 +146,44 @@ def _block(blocks: dict[str, Any], n: int) -> dict[str, object]:
     return {"from": iso(int(starts(blocks)[n])), **numbers, "move_bps": move}
 
 
+def _prices_sql() -> str:
+    """Only trades at a side and price that can have been an iceberg's are joined to books: of enough trades, and of at least
+    nine tenths of the 45th percentile of the blocks' volumes, which is less than their median however it's approximated."""
+    sided = f"FROM trades WHERE {{where}} AND side IN ('buy', 'sell') AND {TRADED}"
+    groups = (
+        "SELECT timestamp_floor('10s', ts) block, exchange, market, symbol, side, price, sum(qty) total, count() trades "
+        f"{sided}"
+    )
+    usual = (
+        "SELECT exchange, market, symbol, 0.9 * approx_percentile(volume, 0.45, 3) usual FROM ("  # noqa: S608
+        f"SELECT ts, exchange, market, symbol, sum(qty) volume FROM trades WHERE {{where}} AND {TRADED} SAMPLE BY 10s)"
+    )
+    possible = (
+        "SELECT g.block block, g.exchange exchange, g.market market, g.symbol symbol, g.side side, g.price price "  # noqa: S608
+        f"FROM (SELECT * FROM ({groups}) WHERE trades >= {REFILLS}) g JOIN ({usual}) u ON (exchange, market, symbol) "
+        "WHERE g.total >= u.usual"
+    )
+    trades = (
+        "SELECT t.ts ts, t.block block, t.exchange exchange, t.market market, t.symbol symbol, t.side side, "  # noqa: S608
+        "t.price price, t.qty qty FROM (SELECT ts, timestamp_floor('10s', ts) block, exchange, market, symbol, side, price, "
+        f"qty {sided}) t JOIN ({possible}) p ON (block, exchange, market, symbol, side, price)"
+    )
+    shown = (
+        "SELECT t.block block, t.exchange exchange, t.market market, t.symbol symbol, t.side side, t.price price, "  # noqa: S608
+        "t.qty qty, b.ts::long seen, CASE WHEN t.side = 'buy' THEN b.asks[2][array_position(b.asks[1], t.price)] "
+        "ELSE b.bids[2][array_position(b.bids[1], t.price)] END shown "
+        f"FROM (({trades}) TIMESTAMP(ts)) t "
+        "ASOF JOIN (SELECT ts, exchange, market, symbol, bids, asks FROM orderbook WHERE {where}) b "
+        "ON (exchange, market, symbol) TOLERANCE 10s"
+    )
+    return (
+        "SELECT block ts, exchange, market, symbol, side, price, traded, trades, shown, books FROM ("  # noqa: S608
+        "SELECT block, exchange, market, symbol, side, price, sum(qty) traded, count() trades, "
+        f"max(shown) shown, count_distinct(seen) books FROM ({shown}) WHERE shown > 0) "
+        f"WHERE traded >= {SHOWN_TIMES} * shown AND books >= {REFILLS}"
+    )
+
+
 ABSORPTION = Analysis(
     name="absorption",
     metrics=(
@@ -163,16 +201,7 @@ ABSORPTION = Analysis(
     channels=("trades", "orderbook"),
     queries={
         "blocks": BLOCKS_SQL,
-        "prices": "SELECT ts, exchange, market, symbol, side, price, traded, trades, shown, books FROM ("  # noqa: S608
-        "SELECT timestamp_floor('10s', ts) ts, exchange, market, symbol, side, price, sum(qty) traded, count() trades, "
-        "max(shown) shown, count_distinct(seen) books FROM ("
-        "SELECT t.ts ts, t.exchange exchange, t.market market, t.symbol symbol, t.side side, t.price price, t.qty qty, "
-        "b.ts::long seen, CASE WHEN t.side = 'buy' THEN b.asks[2][array_position(b.asks[1], t.price)] "
-        "ELSE b.bids[2][array_position(b.bids[1], t.price)] END shown "
-        f"FROM (SELECT * FROM trades WHERE {{where}} AND side IN ('buy', 'sell') AND {TRADED}) t "
-        "ASOF JOIN (SELECT ts, exchange, market, symbol, bids, asks FROM orderbook WHERE {where}) b "
-        "ON (exchange, market, symbol) TOLERANCE 10s) WHERE shown > 0) "
-        f"WHERE traded >= {SHOWN_TIMES} * shown AND books >= {REFILLS}",
+        "prices": _prices_sql(),
         "books": "SELECT max(ts) ts, exchange, market, symbol FROM orderbook WHERE {where}",
     },
     compute=compute,

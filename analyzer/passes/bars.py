@@ -13,6 +13,12 @@ from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
 COLUMNS = ("open", "high", "low", "close", "volume", "notional", "trades")
+SECONDS_SQL = (
+    "SELECT ts, exchange, market, symbol, first(price) open, max(price) high, min(price) low, "  # noqa: S608
+    "last(price) close, sum(qty) volume, sum(price * qty) notional, count() trades "
+    f"FROM trades WHERE {{where}} AND {TRADED} SAMPLE BY 1s"
+)
+"""One row an instrument and second with a trade."""
 
 
 def realized_vol(closes: np.ndarray[tuple[int], np.dtype[np.float64]]) -> float:
@@ -60,9 +66,7 @@ BARS = Analysis(
     ),
     channels=("trades",),
     queries={
-        "seconds": "SELECT ts, exchange, market, symbol, first(price) open, max(price) high, min(price) low, "
-        "last(price) close, sum(qty) volume, sum(price * qty) notional, count() trades "
-        "FROM trades WHERE {where} AND " + TRADED + " SAMPLE BY 1s",
+        "seconds": SECONDS_SQL,
     },
     compute=compute,
 )

@@ -10,13 +10,10 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.books import SECONDS_SQL
 from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
-BAND = 0.001
-"""Depth is counted within this distance of the mid, as a fraction: 10 bps."""
-TOP = 5
-"""Levels a side in the imbalance."""
 COLUMNS = ("bid", "bid_size", "ask", "ask_size", "top_bid", "top_ask", "near_bid", "near_ask")
 
 
@@ -66,16 +63,6 @@ BOOK = Analysis(
         Metric("crossed", "count", "seconds whose last snapshot was crossed"),
     ),
     channels=("orderbook",),
-    queries={
-        # A slice's upper bound is exclusive, and the insertion point lies behind equal prices: the band's edge is in. Bids
-        # are negated since one level alone can't tell the server that its array descends.
-        "seconds": "SELECT ts, exchange, market, symbol, "  # noqa: S608 - our own constants
-        "bids[1][1] bid, bids[2][1] bid_size, asks[1][1] ask, asks[2][1] ask_size, "
-        f"array_sum(bids[2, 1:{TOP + 1}]) top_bid, array_sum(asks[2, 1:{TOP + 1}]) top_ask, "
-        f"array_sum(bids[2, 1:insertion_point(bids[1] * -1.0, mid(bids[1][1], asks[1][1]) * {BAND - 1})]) near_bid, "
-        f"array_sum(asks[2, 1:insertion_point(asks[1], mid(bids[1][1], asks[1][1]) * {1 + BAND})]) near_ask "
-        "FROM (SELECT ts, exchange, market, symbol, last(bids) bids, last(asks) asks "
-        "FROM orderbook WHERE {where} SAMPLE BY 1s)",
-    },
+    queries={"seconds": SECONDS_SQL},
     compute=compute,
 )

@@ -13,8 +13,9 @@ import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, QUOTES_SQL, Name, listed, quotes, returns, spelled
+from analyzer.passes.grid import NAMES_SQL, Name, listed, quotes, returns, spelled
 from analyzer.passes.groups import Instrument
+from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
 STEP_S = 5
@@ -117,6 +118,6 @@ CROSS = Analysis(
         Metric("beta_btc", "ratio", "slope on bitcoin's 5 s returns"),
     ),
     channels=("orderbook",),
-    queries={"quotes": QUOTES_SQL, "names": NAMES_SQL},
+    queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
 )

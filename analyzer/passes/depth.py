@@ -14,15 +14,10 @@ from __future__ import annotations
 import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.books import BANDS, SECONDS_SQL, SIDES, SIZES
 from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
-BANDS = (5, 10, 25, 50)
-"""bps of the mid"""
-SIZES = {"1k": 1_000, "10k": 10_000, "100k": 100_000}
-"""quote units"""
-SIDES = {"bid": "sell", "ask": "buy"}
-"""The side of the book, and who takes from it."""
 SEEN = 0.5
 """Share of the seconds that must reach a band's edge."""
 COLUMNS = (
@@ -38,7 +33,11 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     """`seconds`: one row an instrument and second: best and deepest price of each side, its notional altogether and within
     each band (null: no level in it), and the mean price of each size (null: the book is too thin)."""
     values: list[Value] = []
-    for name, b in by_instrument(tables["seconds"], COLUMNS):
+    for name, every in by_instrument(tables["seconds"], COLUMNS):
+        good = (every["bid"] > 0) & (every["bid"] < every["ask"]) & (every["ask"] < 1e300)
+        if not good.any():
+            continue
+        b = {column: series[good] for column, series in every.items()}
         mid = (b["bid"] + b["ask"]) / 2
         numbers: dict[str, float] = {}
         for side, sign in (("bid", -1), ("ask", 1)):
@@ -109,39 +108,10 @@ def _metrics() -> list[Metric]:
     return metrics
 
 
-def _query() -> str:
-    mid = "mid(bids[1][1], asks[1][1])"
-    columns = ["bids[1][1] bid", "asks[1][1] ask"]
-    for side in SIDES:
-        levels = f"{side}s"
-        columns += [
-            f"{levels}[1][-1] {side}_deepest",
-            f"dot_product({levels}[1], {levels}[2]) {side}_notional",
-        ]
-        for band in BANDS:
-            # As in book: a slice's upper bound is exclusive and the insertion point behind equal prices, so that the band's
-            # edge is in; bids are negated since one level alone can't tell the server that its array descends.
-            end = (
-                f"insertion_point(bids[1] * -1.0, {mid} * {band / 1e4 - 1})"
-                if side == "bid"
-                else f"insertion_point(asks[1], {mid} * {1 + band / 1e4})"
-            )
-            columns.append(f"dot_product({levels}[1, 1:{end}], {levels}[2, 1:{end}]) {side}_{band}")
-        columns += [
-            f"l2price({size} / {mid}, {levels}[2], {levels}[1]) {side}_{name}" for name, size in SIZES.items()
-        ]
-    return (
-        f"SELECT ts, exchange, market, symbol, {', '.join(columns)} "  # noqa: S608 - our own constants
-        "FROM (SELECT ts, exchange, market, symbol, last(bids) bids, last(asks) asks "
-        "FROM orderbook WHERE {where} SAMPLE BY 1s) "
-        "WHERE bids[1][1] > 0 AND bids[1][1] < asks[1][1] AND asks[1][1] < 1e300"
-    )
-
-
 DEPTH = Analysis(
     name="depth",
     metrics=tuple(_metrics()),
     channels=("orderbook",),
-    queries={"seconds": _query()},
+    queries={"seconds": SECONDS_SQL},
     compute=compute,
 )

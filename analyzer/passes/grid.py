@@ -16,12 +16,6 @@ if TYPE_CHECKING:
 
 FILL_S = 10
 """A quote lasts so long without a new one: books that don't change aren't sent. After that it's a hole."""
-QUOTES_SQL = (
-    "SELECT ts, exchange, market, symbol, last(bid) bid, last(ask) ask FROM ("
-    "SELECT ts, exchange, market, symbol, bids[1][1] bid, asks[1][1] ask FROM orderbook WHERE {where} "
-    "AND bids[1][1] > 0 AND bids[1][1] < asks[1][1] AND asks[1][1] < 1e300) SAMPLE BY 1s"
-)
-"""One row an instrument and second with a book: the second's last touch."""
 NAMES_SQL = (
     "SELECT exchange, market, symbol, name, base, quote, kind FROM instruments WHERE ts < {end}{instruments} "
     "LATEST ON ts PARTITION BY exchange, market, symbol"
@@ -52,7 +46,7 @@ class Name(msgspec.Struct, frozen=True):
 
 
 def quotes(table: pa.Table, window: Window) -> Grid:
-    """The answer of QUOTES_SQL; the last quote of a second stands for it, and for up to FILL_S seconds without one."""
+    """The answer of TOUCH_SQL; the last quote of a second stands for it, and for up to FILL_S seconds without one."""
     start = window.start_us // 1_000_000
     count = -(-window.end_us // 1_000_000) - start
     names: list[Instrument] = []

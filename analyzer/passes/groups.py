@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -24,15 +24,33 @@ def by_instrument(table: pa.Table, columns: Sequence[str]) -> Iterator[tuple[Ins
     """Each instrument with its columns (numpy, ordered by `ts`)."""
     if not table.num_rows:
         return
-    names = instruments(table)
-    order = {name: number for number, name in enumerate(dict.fromkeys(names))}
-    ids = np.fromiter((order[name] for name in names), dtype=np.int64, count=len(names))
+    names, ids = _numbered(table)
     times = microseconds(table, "ts")
     rank = np.lexsort((times, ids))
     bounds = np.flatnonzero(np.diff(ids[rank])) + 1
     values = {name: table.column(name).to_numpy(zero_copy_only=False) for name in columns}
     for part in np.split(rank, bounds):
-        yield names[part[0]], {name: column[part] for name, column in values.items()}
+        yield names[ids[part[0]]], {name: column[part] for name, column in values.items()}
+
+
+def _numbered(table: pa.Table) -> tuple[list[Instrument], Any]:
+    """The instruments in order of their first row, and for each row the place of its own among them."""
+    import pyarrow as pa
+
+    keys: list[tuple[Any, Any]] = []
+    joint = np.zeros(table.num_rows, dtype=np.int64)
+    for name in ("exchange", "market", "symbol"):
+        column = table.column(name).cast(pa.string()).combine_chunks().dictionary_encode("encode")
+        keys.append((column.dictionary, column.indices.to_numpy(zero_copy_only=False)))
+        joint = joint * len(column.dictionary) + keys[-1][1]
+    _, first, ids = np.unique(joint, return_index=True, return_inverse=True)
+    order = np.argsort(first)
+    place = np.empty_like(order)
+    place[order] = np.arange(len(order))
+    names = [
+        tuple(dictionary[int(indices[row])].as_py() for dictionary, indices in keys) for row in first[order]
+    ]
+    return cast(list[Instrument], names), place[ids]
 
 
 def microseconds(table: pa.Table, column: str) -> Any:

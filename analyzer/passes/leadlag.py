@@ -17,8 +17,9 @@ import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, QUOTES_SQL, listed, quotes, returns, spelled
+from analyzer.passes.grid import NAMES_SQL, listed, quotes, returns, spelled
 from analyzer.passes.groups import Instrument
+from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
 LAGS = 10
@@ -123,6 +124,6 @@ LEADLAG = Analysis(
         )
     ),
     channels=("orderbook",),
-    queries={"quotes": QUOTES_SQL, "names": NAMES_SQL},
+    queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
 )

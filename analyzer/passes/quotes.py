@@ -20,6 +20,7 @@ from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.groups import by_instrument
 from analyzer.passes.microprice import adjustment, states
 from analyzer.passes.regression import line
+from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
 INTERVAL_S = 10
@@ -27,8 +28,6 @@ MIN_INTERVALS = 10
 MIN_PAIRS = 10
 ROUNDING = 1e-10
 """A smaller share of the mid is the last bit of a sum, and no move."""
-TOP = 5
-"""Levels a side in the imbalance whose persistence is told, as in `book`."""
 COLUMNS = ("ts", "bid", "bid_size", "ask", "ask_size", "top_bid", "top_ask", "ofi", "depth")
 
 
@@ -99,11 +98,6 @@ def persistence(second: Any, imbalance: Any) -> dict[str, float]:
     return found
 
 
-_KEY = "PARTITION BY exchange, market, symbol ORDER BY ts"
-_BEFORE = ", ".join(
-    f"lag({name}) OVER ({_KEY}) {name}_before" for name in ("bid", "bid_size", "ask", "ask_size")
-)
-
 QUOTES = Analysis(
     name="quotes",
     metrics=(
@@ -133,20 +127,6 @@ QUOTES = Analysis(
         Metric("microprice_stoikov_bps", "bps", "(micro-price − mid) / mid"),
     ),
     channels=("orderbook",),
-    queries={
-        "seconds": "SELECT ts, exchange, market, symbol, last(bid) bid, last(bid_size) bid_size, "  # noqa: S608
-        "last(ask) ask, last(ask_size) ask_size, last(top_bid) top_bid, last(top_ask) top_ask, "
-        "sum(CASE WHEN bid_before IS NULL THEN 0.0 ELSE "
-        "CASE WHEN bid >= bid_before THEN bid_size ELSE 0.0 END "
-        "- CASE WHEN bid <= bid_before THEN bid_size_before ELSE 0.0 END "
-        "- CASE WHEN ask <= ask_before THEN ask_size ELSE 0.0 END "
-        "+ CASE WHEN ask >= ask_before THEN ask_size_before ELSE 0.0 END END) ofi, "
-        "avg((bid_size + ask_size) / 2) depth FROM ("
-        f"SELECT ts, exchange, market, symbol, bid, bid_size, ask, ask_size, top_bid, top_ask, {_BEFORE} FROM ("
-        "SELECT ts, exchange, market, symbol, bids[1][1] bid, bids[2][1] bid_size, asks[1][1] ask, asks[2][1] ask_size, "
-        f"array_sum(bids[2, 1:{TOP + 1}]) top_bid, array_sum(asks[2, 1:{TOP + 1}]) top_ask "
-        "FROM orderbook WHERE {where} AND bids[1][1] > 0 AND bids[1][1] < asks[1][1] AND asks[1][1] < 1e300 "
-        "AND bids[2][1] > 0 AND asks[2][1] > 0)) SAMPLE BY 1s",
-    },
+    queries={"seconds": TOUCH_SQL},
     compute=compute,
 )

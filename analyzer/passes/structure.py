@@ -22,11 +22,14 @@ from typing import Any
 
 import numpy as np
 
-from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
+from analyzer.passes.bars import SECONDS_SQL
+from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail, iso
 from analyzer.passes.groups import by_instrument
 from analyzer.windows import Window
 
+SECONDS_US = 900_000_000
+"""Bars of a second that begin longer before the window's end aren't looked at."""
 SWING = 3
 MIN_BARS = 30
 TREND_BARS = 60
@@ -43,7 +46,8 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     bars = {name: (60, bar) for name, bar in by_instrument(tables["minutes"], COLUMNS)}
     for name, bar in by_instrument(tables["seconds"], COLUMNS):
         if name not in bars or len(bars[name][1]["ts"]) < MIN_BARS:
-            bars[name] = (1, bar)
+            late = bar["ts"].astype("datetime64[us]").astype(np.int64) >= window.end_us - SECONDS_US
+            bars[name] = (1, {column: series[late] for column, series in bar.items()})
     values = []
     for name, (step, bar) in bars.items():
         if len(bar["ts"]) < MIN_BARS:
@@ -220,10 +224,7 @@ STRUCTURE = Analysis(
     queries={
         "minutes": "SELECT ts, exchange, market, symbol, open, high, low, close FROM ohlcv_1m "  # noqa: S608 - our own constants
         "WHERE ts >= dateadd('h', -24, {end}) AND ts <= dateadd('m', -1, {end}){instruments} AND " + _BARS,
-        "seconds": "SELECT ts, exchange, market, symbol, first(price) open, max(price) high, min(price) low, "  # noqa: S608
-        "last(price) close FROM trades WHERE {where} AND ts >= dateadd('m', -15, {end}) AND "
-        + TRADED
-        + " SAMPLE BY 1s",
+        "seconds": SECONDS_SQL,
     },
     compute=compute,
 )

@@ -14,7 +14,8 @@ import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, QUOTES_SQL, Grid, Name, listed, quotes, spelled
+from analyzer.passes.grid import NAMES_SQL, Grid, Name, listed, quotes, spelled
+from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
 
@@ -106,6 +107,6 @@ VENUES = Analysis(
         Metric("basis_std_bps", "bps", "standard deviation of that over seconds"),
     ),
     channels=("orderbook",),
-    queries={"quotes": QUOTES_SQL, "names": NAMES_SQL},
+    queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
 )

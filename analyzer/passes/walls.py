@@ -21,7 +21,9 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
+from analyzer.passes.bars import SECONDS_SQL
+from analyzer.passes.base import Analysis, Metric, Tables, Value
+from analyzer.passes.books import LAST_BOOKS_SQL
 from analyzer.passes.evidence import detail, iso
 from analyzer.passes.groups import Instrument, by_instrument
 from analyzer.windows import Window
@@ -191,11 +193,10 @@ def _select(columns: str, table: str, rest: str = "") -> str:
 
 def _query(side: str) -> str:
     """Levels sorted by size on the server; of equal ones the nearer to the touch comes first."""
-    books = "SELECT ts, exchange, market, symbol, last(bids) bids, last(asks) asks FROM orderbook WHERE {where} SAMPLE BY 1s"
     # Grouped once more, by what is unique already: else the server would sort anew at each mention of `sorted`.
     found = _select(
         f"last({side}s[1]) prices, last({side}s[2]) sizes, last(array_sort({side}s[2])) sorted",
-        books,
+        LAST_BOOKS_SQL,
         f"WHERE bids[1][1] < asks[1][1] AND dim_length({side}s, 2) >= {MIN_LEVELS}",
     )
     found = _select("prices, sizes, sorted, sorted[dim_length(sorted, 1) / 2 + 1] median", found)
@@ -251,8 +252,7 @@ WALLS = Analysis(
     queries={
         "bids": _query("bid"),
         "asks": _query("ask"),
-        "prices": "SELECT ts, exchange, market, symbol, min(price) low, max(price) high "
-        "FROM trades WHERE {where} AND " + TRADED + " SAMPLE BY 1s",
+        "prices": SECONDS_SQL,
     },
     compute=compute,
 )

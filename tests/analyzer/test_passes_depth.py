@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from analyzer.passes.depth import BANDS, COLUMNS, DEPTH, SIZES
+from analyzer.passes.books import BANDS, SIZES
+from analyzer.passes.depth import COLUMNS, DEPTH
 from analyzer.windows import ending
 from collector.database.endpoint import Endpoint
 from collector.rows import BookSnapshot
