@@ -22,6 +22,8 @@ FOLDERS = {"binance_spot": "spot", "binance_usdm": "linear"}
 """Folder → market, where the connections' paths do not tell."""
 START_MS = 1_760_000_000_000
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
+UNHEARD = 20_000
+"""Events in a row of which nothing was sent."""
 RECORDED_AT_MOST = 5000
 """Messages of one recording that are kept."""
 
@@ -114,9 +116,13 @@ class Venue:
         return out
 
     def messages(self) -> Iterator[bytes]:
-        """What is published, without end."""
+        """What is published, until nothing is subscribed any more: an answer that was spoilt is not asked for again here."""
+        unheard = 0
         for kind, symbol, fills in self._events:
             self.now_ms += 7
+            unheard += 1
+            if unheard > UNHEARD:
+                return
             for name, known in self._known.items():
                 topic: Topic | None = known
                 while topic is not None and (topic.kind, topic.index) != (kind, symbol.index):
@@ -124,6 +130,7 @@ class Venue:
                 if topic is not None:
                     message: Message | None = topic.publish(fills, self.now_ms)
                     if message is not None and name in self._subscribed:
+                        unheard = 0
                         yield from self._texts(message)
 
 
