@@ -65,6 +65,8 @@ class Connection:
         self._paused = False
         self._retired = ""
         self._over = False
+        self._asked_us = 0
+        """When the streams were subscribed."""
 
     async def open(self, paused: bool) -> None:
         """Raises OSError, TimeoutError or a websockets exception."""
@@ -91,6 +93,7 @@ class Connection:
         """Look after the connection until it ends; why it ended."""
         assert self._socket is not None
         reason = "cancelled"
+        self._asked_us = now_us()
         for frame in self.decoder.subscribe():
             self._enqueue(frame)
         reader = asyncio.create_task(self._read_fragmented(self._socket))
@@ -242,7 +245,13 @@ class Connection:
         if self._retired:
             recorder.gaps.left(self.number)
         recorder.gaps.disconnected(
-            self.streams, cause, decoder.last_ts, decoder.last_push_us, recv_us, self.number
+            self.streams,
+            cause,
+            decoder.last_ts,
+            decoder.last_push_us,
+            recv_us,
+            self.number,
+            self._asked_us,
         )
         recorder.closed(self.number)
 

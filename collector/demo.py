@@ -42,7 +42,7 @@ TABLES = (
     "collector_stats",
 )
 TORMENT = ["--spare", "--disconnect-every", "4s", "--skip-every", "200", "--refuse-every", "9"]
-START_SECONDS, STOP_SECONDS = 120.0, 90.0
+START_SECONDS, STOP_SECONDS, SETTLE_SECONDS = 120.0, 90.0, 60.0
 
 
 def write_config(folder: Path, feeds: str, health_port: int) -> Path:
@@ -166,6 +166,18 @@ def watch(
         progress.update(task, completed=total)
 
 
+def settle(port: int) -> None:
+    """Wait while the collector still reads what is on its sockets."""
+    before, deadline = -1, time.monotonic() + SETTLE_SECONDS
+    with httpx.Client(timeout=10) as client, contextlib.suppress(httpx.HTTPError):
+        while time.monotonic() < deadline:
+            messages = client.get(f"http://127.0.0.1:{port}/health").json()["messages"]
+            if messages == before:
+                return
+            before = messages
+            time.sleep(0.5)
+
+
 def count_rows(endpoint: Endpoint, console: Console) -> None:
     table = Table("table", "rows", "first", "last", title="Rows in QuestDB", title_justify="left")
     table.columns[1].justify = "right"
@@ -228,7 +240,7 @@ def record(
         with process("collector", "run", "--config", str(path), log=log) as collector:
             watch(collector, exchanges, port, messages * len(venues), console, log)
             stopped = datetime.now(UTC)
-            time.sleep(0.5)  # what is on the sockets is still to be read
+            settle(port)
             code = end(collector, "run")
         if code:
             raise OperatorError(f"demo: the collector ended with exit code {code}; its log is {log}")

@@ -68,11 +68,17 @@ class GapTracker:
         last_push: int,
         recv_us: int,
         source: int = 0,
+        asked_us: int = 0,
     ) -> None:
-        """The connection is gone: a hole begins in every stream that was being recorded and that no other carries.
+        """The connection is gone: a hole begins in every stream that was being recorded and that no other carries; and in
+        those that it has subscribed for the first time: the acknowledgement and what followed may have been on the way.
 
-        `last_ts(stream)` and `last_push` are event times (µs) of the stream's and of the connection's newest message."""
+        `last_ts(stream)` and `last_push` are event times (µs) of the stream's and of the connection's newest message.
+        `asked_us`: when it asked for its streams; 0: it did not."""
         for stream in streams:
+            if asked_us and stream not in self.begun:
+                self.broken(stream, asked_us, cause, None, recv_us, source)
+                continue
             others = self._whole[stream].keys() - {source}
             mine = source in self._whole[stream]
             if stream in self.begun and stream not in self.open and (mine or not others):

@@ -137,7 +137,7 @@ class Liquidations(Topic, Table):
     """The table holds orders that are being worked: what is inserted is an event, updates and deletions are its execution.
     Nothing tells when, so that the time of receipt stands for it."""
 
-    message = LiquidationMessage
+    message, untimed = LiquidationMessage, True
 
     def __init__(self, feed: FeedConfig, symbol: str, instrument: Instrument) -> None:
         super().__init__(feed, "liquidations", symbol, f"liquidation:{symbol}")

@@ -206,7 +206,10 @@ class StreamDecoder:
         return out
 
     def last_ts(self, stream: Stream) -> int:
-        return self._by_stream[stream].known_until()
+        topic = self._by_stream[stream]
+        known = topic.known_until()
+        # What is lost with the connection may have been sent before the receipt of what came last.
+        return min(known, self.last_push_us) if topic.untimed and self.last_push_us else known
 
     def received(self) -> Iterable[Received]:
         return [(topic.channel, topic.messages, topic.bytes) for topic in self.topics]

@@ -119,7 +119,7 @@ class OrderBook(BookTopic):
 class Tickers(TickerTopic):
     """Whole states without a time."""
 
-    message = ContextMessage
+    message, untimed = ContextMessage, True
 
     def __init__(self, feed: FeedConfig, symbol: str) -> None:
         super().__init__(feed, symbol, f"activeAssetCtx:{symbol}")

@@ -52,6 +52,9 @@ class Topic:
     whole_after_message = True
     """Whether the next readable message ends a break; books need a snapshot."""
 
+    untimed = False
+    """Whether its messages have no time, so that `last_ts` is of receipts."""
+
     def __init__(self, feed: FeedConfig, channel: str, symbol: str, name: str) -> None:
         self.channel, self.symbol, self.name = channel, symbol, name
         self.names: tuple[str, ...] = (name,)

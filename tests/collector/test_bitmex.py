@@ -113,6 +113,19 @@ def test_liquidations_are_what_is_inserted() -> None:
     assert items == [Liquidation(at, at, "bitmex", "inverse", "XBTUSD", "sell", 50.0, 2.0, "o")]
 
 
+def test_liquidations_have_no_time_so_that_the_connections_newest_event_tells_how_far_they_are_known() -> (
+    None
+):
+    """A collector that is late receives what was sent long before: its receipt says nothing of what is still unread."""
+    made = fresh()
+    order = {"orderID": "o", "side": "Sell", "price": 50.0, "leavesQty": 100}
+    made.decode(message("liquidation", "partial", order).encode(), TS + 90_000_000)
+    assert made.last_ts(("liquidations", "XBTUSD")) == TS + 90_000_000
+    trade = {"timestamp": T, "size": 100, "price": 50.0, "trdMatchID": "a", "side": "Buy"}
+    made.decode(message("trade", "partial", trade).encode(), TS + 90_000_001)
+    assert made.last_ts(("liquidations", "XBTUSD")) == TS
+
+
 def test_tickers_are_merged() -> None:
     first, second = taken(
         fresh(),

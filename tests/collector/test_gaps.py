@@ -21,6 +21,15 @@ def test_nothing_is_missing_before_recording_has_begun() -> None:
     assert rows == []
 
 
+def test_what_was_subscribed_and_never_acknowledged_is_missing_since_then() -> None:
+    """The venue may have sent it: a connection that ends with its answers unread has lost them."""
+    gaps, rows = tracker()
+    gaps.disconnected([TRADES], "disconnected", lambda s: 0, 0, NOW + 9 * S, 1, asked_us=NOW)
+    gaps.subscribed(TRADES, NOW + 20 * S, 2)
+    gaps.received(NOW + 21 * S, NOW + 21 * S, 2)
+    assert [(g.from_ts, g.to_ts) for g in rows] == [(NOW, None), (NOW, NOW + 21 * S)]
+
+
 def test_disconnect_opens_at_the_last_event_and_closes_after_the_new_acknowledgement() -> None:
     gaps, rows = tracker()
     gaps.subscribed(TRADES, NOW)
