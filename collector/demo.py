@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from math import ceil
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -142,10 +143,11 @@ def watch(
     total: int,
     console: Console,
     log: Path,
-) -> None:
-    """Show what the collector says of itself until the exchanges have sent all. Raises OperatorError when it ends."""
+) -> datetime:
+    """Show what the collector says of itself until the exchanges have sent all. Returns when the first messages had come.
+    Raises OperatorError when it ends."""
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    started = time.monotonic()
+    started, began = time.monotonic(), None
     with Progress(*columns, console=console) as progress, httpx.Client(timeout=2) as client:
         task = progress.add_task("connecting", total=total)
         messages = 0
@@ -157,6 +159,7 @@ def watch(
             with contextlib.suppress(httpx.HTTPError):
                 health = client.get(f"http://127.0.0.1:{port}/health").json()
                 messages, rows = health["messages"], sum(health["rows"].values())
+                began = began or (datetime.now(UTC) if messages else None)
                 text = f"recording: {messages:,} messages, {rows:,} rows"
                 progress.update(task, description=text, completed=messages)
             if not messages and time.monotonic() - started > START_SECONDS:
@@ -164,6 +167,7 @@ def watch(
                     f"demo: no message within {START_SECONDS:g} s; the collector's log is {log}"
                 )
         progress.update(task, completed=total)
+    return began or datetime.now(UTC)
 
 
 def settle(port: int) -> None:
@@ -199,8 +203,8 @@ def record(
     symbols: list[str],
     torment: bool,
     console: Console,
-) -> tuple[Path, datetime]:
-    """Exchanges and collector, side by side. The configuration used, and when the exchanges stopped sending. `torment`:
+) -> tuple[Path, datetime, datetime]:
+    """Exchanges and collector, side by side. The configuration used, and from when to when messages came. `torment`:
     the exchanges cut connections, leave out messages and refuse subscriptions, and every stream has two connections."""
     messages = max(1, int(rate * seconds))
     with contextlib.ExitStack() as stack:
@@ -225,7 +229,7 @@ def record(
                 "--ledger",
                 str(folder / f"{venue}.jsonl"),
             ]
-            arguments += TORMENT if torment else []
+            arguments += ["--plant", "all", *(TORMENT if torment else [])]
             log = folder / f"{venue}.log"
             child = stack.enter_context(process("collector", *arguments, log=log, stdout=subprocess.PIPE))
             exchanges.append(Exchange(venue, child, log))
@@ -238,17 +242,17 @@ def record(
         path = write_config(folder, feeds, port)
         log = folder / "collector.log"
         with process("collector", "run", "--config", str(path), log=log) as collector:
-            watch(collector, exchanges, port, messages * len(venues), console, log)
+            began = watch(collector, exchanges, port, messages * len(venues), console, log)
             stopped = datetime.now(UTC)
             settle(port)
             code = end(collector, "run")
         if code:
             raise OperatorError(f"demo: the collector ended with exit code {code}; its log is {log}")
-    return path, stopped
+    return path, began, stopped
 
 
 @click.command()
-@click.option("--duration", default="30s", show_default=True, help="how long to record")
+@click.option("--duration", default="50s", show_default=True, help="how long to record")
 @click.option("--rate", default=2000, show_default=True, help="messages per second that the exchange sends")
 @click.option("--symbols", default="BTCUSDT,ETHUSDT,SOLUSDT", show_default=True)
 @click.option(
@@ -292,7 +296,7 @@ def demo(duration: str, rate: int, symbols: str, venues: str, torment: bool | No
             f"[bold]2/4[/] Recording {', '.join(chosen)}: {seconds:g} s from the exchange simulator, "
             f"{rate:,} messages/s each"
         )
-        path, stopped = record(FOLDER, chosen, seconds, rate, symbols.split(","), tormented, console)
+        path, began, stopped = record(FOLDER, chosen, seconds, rate, symbols.split(","), tormented, console)
         count_rows(endpoint, console)
         console.print("[bold]3/4[/] Verifying every message that the exchange sent against what is stored")
         failed = False
@@ -300,8 +304,8 @@ def demo(duration: str, rate: int, symbols: str, venues: str, torment: bool | No
             failed |= call(
                 "collector", "verify", "--ledger", str(FOLDER / f"{venue}.jsonl"), "--config", str(path)
             )
-        console.print(f"[bold]4/4[/] One pass of the analyzer over the last {seconds:g} s")
-        window, as_of = f"{max(1, int(seconds))}s", stopped.isoformat(timespec="microseconds")
+        window, as_of = f"{max(1, ceil((stopped - began).total_seconds()))}s", stopped.isoformat()
+        console.print(f"[bold]4/4[/] One pass of the analyzer over the last {window}")
         failed |= call("analyzer", "run-once", "--config", str(path), "--window", window, "--as-of", as_of)
     finally:
         if keep:

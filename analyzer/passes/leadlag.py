@@ -3,7 +3,7 @@
 Cross-correlation of log returns of mids at lags of −10 … 10 s. B follows A by L seconds when of all lags the correlation
 of A's return with B's L seconds later is the strongest, L ≥ 1, and significant: z = Σ x y / sqrt(Σ x² y²), which allows
 for volatility that changes (White 1980), normal without dependence, and p, two-sided, is multiplied by the number of
-pairs and lags looked at (Bonferroni). Pairs with fewer than 60 common seconds or 10 moves of each aren't looked at. Each
+pairs and lags looked at (Bonferroni). Pairs with fewer than 40 common seconds or 10 moves of each aren't looked at. Each
 follower's strongest leader is told; a follower without one has no numbers. Mids of quiet books stand still, and those
 whose books come rarely lag by that alone.
 """
@@ -23,7 +23,7 @@ from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
 LAGS = 10
-MIN_SECONDS = 60
+MIN_SECONDS = 40
 MIN_MOVES = 10
 P = 0.01
 

@@ -13,7 +13,7 @@ import msgspec
 
 from collector.config import Duration
 from collector.errors import reports_errors
-from collector.simulator import SIMULATORS
+from collector.simulator import SIMULATORS, plants
 from collector.simulator.market import generated_symbols
 from collector.simulator.server import Options, serve
 
@@ -51,6 +51,18 @@ class SymbolsParam(click.ParamType[list[str]]):
         if len(set(symbols)) != len(symbols):
             self.fail(f"{value!r} names a symbol twice", param, ctx)
         return symbols
+
+
+class PlantsParam(click.ParamType[list[str]]):
+    """Names with commas between, "all" or "none"; gives a list."""
+
+    name = "names"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> list[str]:
+        try:
+            return value if isinstance(value, list) else plants.parse(str(value))
+        except ValueError as error:
+            self.fail(str(error), param, ctx)
 
 
 def run_async(coroutine: Coroutine[Any, Any, None]) -> None:
@@ -101,6 +113,12 @@ def print_json(line: dict[str, object]) -> None:
 )
 @click.option("--skip-every", type=click.IntRange(2), help="Leave out one book delta in so many.")
 @click.option("--refuse-every", type=click.IntRange(2), help="Refuse one subscription in so many.")
+@click.option(
+    "--plant",
+    type=PlantsParam(),
+    help='"all", or some of cascade, leadlag, spoof, whale with commas between: they come into a market in which nothing '
+    'else stands out. "none": that market alone. The ledger says when and where.',
+)
 @click.option("--delist-after", type=DurationParam(), help="Delist the last symbol after this long.")
 @reports_errors
 def simulate(
@@ -117,6 +135,7 @@ def simulate(
     spare: bool,
     skip_every: int | None,
     refuse_every: int | None,
+    plant: list[str] | None,
     delist_after: float | None,
 ) -> None:
     """A simulated exchange that speaks the real wire protocol.
@@ -136,6 +155,7 @@ def simulate(
         spare=spare,
         skip_every=skip_every or 0,
         refuse_every=refuse_every or 0,
+        plants=plant,
         delist_after=delist_after or 0.0,
     )
     run_async(_run(options, duration))

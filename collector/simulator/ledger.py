@@ -9,6 +9,7 @@ The first line is a header. Quantities are in base units. Times are microseconds
     b  book update   seq, depth of the topic, snap, best bid and ask afterwards; rep: 1 on a repetition of a known state
     k  ticker        the state, or that part of it that a message told
     v  the same, whole, of a venue that tells no time: `ts` is when it was sent
+    p  planted event begins or ends (`side`): id has its name and the symbol of the model, `ts` is when
 """
 
 from __future__ import annotations
@@ -123,6 +124,11 @@ def untimed_ticker(market: str, symbol: str, push: int, values: dict[str, str]) 
 def _ticker(kind: str, market: str, symbol: str, ts: int, values: dict[str, str]) -> str:
     fields = ",".join(f'"{name}":{values.get(name) or NULL}' for name in TICKER_FIELDS)
     return f'{{"k":"{kind}","m":"{market}","s":"{symbol}","ts":{ts}000,{fields}'
+
+
+def planted(ts: int, name: str, symbol: str, when: str) -> str:
+    """Of no stream: nothing is sent of it that other entries don't tell."""
+    return f'{{"k":"p","m":"","s":"","ts":{ts}000,"id":"{name} {symbol}","side":"{when}"'
 
 
 class LedgerWriter:

@@ -3,14 +3,15 @@
 Each symbol's fair price is a random walk in log price whose volatility switches between regimes (calm, busy, wild) that
 last hundreds of events, so that squared returns are correlated. A fourth regime, the cascade, drifts one way
 while forced orders burst out. Everything is drawn in chunks by numpy from generators seeded by (seed, symbol), so the
-same arguments give the same market, whoever listens. Only the book is kept event by event, in plain Python.
+same arguments give the same market, whoever listens. A tame market, in which nothing happens but what is planted: see
+`plants`. Only the book is kept event by event, in plain Python.
 """
 
 from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from itertools import cycle
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collector.simulator.orderbook import Side
+from collector.simulator.plants import WALL, WALL_LEVEL, WHALE, Course, Plants
 
 TRADE, LIQUIDATION, TICKER, BOOK = range(4)
 
@@ -39,6 +41,9 @@ NEXT = np.array(
 )
 KINDS = np.array([[0.357, 0.002, 0.081, 0.56], [0.25, 0.5, 0.05, 0.2]]).cumsum(axis=1)
 """Shares of TRADE, LIQUIDATION, TICKER and BOOK outside and inside a cascade."""
+TAME_NEXT = np.array([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
+TAME_LEVELS = 3
+"""Of a sweep, at most."""
 ANNUAL_VOLATILITY = 0.6
 SECONDS_A_YEAR = 365 * 86400.0
 UNPACED_RATE = 50_000.0
@@ -50,7 +55,7 @@ DRAWS = 8192
 class Instrument:
     """What a symbol is: its grid and its table of sizes."""
 
-    def __init__(self, symbol: str) -> None:
+    def __init__(self, symbol: str, tame: bool = False) -> None:
         rng = np.random.default_rng(zlib.crc32(symbol.encode()))
         base = symbol.removesuffix("USDT")
         price, decimals, lot_decimals = KNOWN.get(base, (0.0, 0, 0))
@@ -69,12 +74,18 @@ class Instrument:
             self.first_tick *= 10
         # Sizes have a heavy tail (log-normal body, Pareto end); trades, levels and forced orders draw from one table.
         dollars = np.concatenate([rng.lognormal(6.5, 1.6, 3900), 20_000 * (1 + rng.pareto(1.3, 196))])
+        if tame:
+            dollars = np.clip(rng.lognormal(8.5, 0.5, len(dollars)), math.exp(8.5) / 3, 3 * math.exp(8.5))
         lots = np.maximum(1, np.round(np.minimum(dollars, 5e6) / price * 10**lot_decimals)).astype(np.int64)
         self.quantities: list[int] = rng.permutation(lots).tolist()
         """Lots; a lot is 10**-lot_decimals."""
         _, distinct = np.unique(np.array(self.quantities), return_index=True)
         self.distinct: list[int] = rng.permutation(distinct).tolist()
         """Indices of sizes that all differ."""
+        self.drawn = len(self.quantities)
+        """Sizes behind these are planted ones: a wall's, a whale's."""
+        if tame:
+            self.quantities += [round(float(np.median(lots))) * times for times in (WALL, WHALE)]
 
     def price(self, tick: int) -> float:
         return tick / float(10**self.price_decimals)
@@ -88,9 +99,16 @@ def endless(draw: Callable[[], npt.NDArray[Any]]) -> Iterator[Any]:
 class SymbolMarket:
     """One symbol: its price process, and its book."""
 
-    def __init__(self, instrument: Instrument, index: int, seed: int, rate: float, chunk: int) -> None:
+    def __init__(
+        self, instrument: Instrument, index: int, seed: int, rate: float, chunk: int, tame: bool = False
+    ) -> None:
         """`rate`: this symbol's messages/s, which sets how far the price moves an event. `chunk`: events drawn at once."""
-        self.instrument, self.index = instrument, index
+        self.instrument, self.index, self._tame = instrument, index, tame
+        self.course = Course(instrument.first_tick)
+        """Of a tame market."""
+        self.wall_wanted = False
+        self._wall: int | None = None
+        """Key of a planted bid that stands."""
         self.delisted = False
         """Set by whoever runs the market: the venue lists it no more, and nothing happens any more."""
         self._rng = rng = np.random.default_rng([seed, index, zlib.crc32(instrument.symbol.encode())])
@@ -98,7 +116,7 @@ class SymbolMarket:
         self._log_price = 0.0
         self._regime, self._left, self._direction = BUSY, 200, 1
         self._chunk = chunk
-        sizes = len(instrument.quantities)
+        sizes = instrument.drawn
         self._size = endless(lambda: rng.integers(0, sizes, DRAWS)).__next__
         # Most changes are near the touch; a tail reaches through the whole book.
         self._offset = endless(
@@ -143,7 +161,7 @@ class SymbolMarket:
             total += length
             self._left -= length
             if not self._left:
-                self._regime = int(self._rng.choice(4, p=NEXT[self._regime]))
+                self._regime = int(self._rng.choice(4, p=(TAME_NEXT if self._tame else NEXT)[self._regime]))
                 self._left = 1 + int(self._rng.exponential(DURATION[self._regime]))
                 self._direction = 1 if self._rng.random() < 0.4 else -1
         return np.repeat(regimes, lengths), np.repeat(directions, lengths)
@@ -174,7 +192,7 @@ class SymbolMarket:
     def _run(self) -> Iterator[Event]:
         while True:
             for kind, fair, spread, buys, cascade in self._draw():
-                self.fair = fair
+                self.fair = self.course.fair(fair) if self._tame else fair
                 if kind == BOOK:
                     self._move(spread)
                     yield BOOK, self, []
@@ -190,6 +208,8 @@ class SymbolMarket:
         """One fill, or a sweep over the best levels."""
         side = self.asks if buys else self.bids
         levels = 1 if self._coin() < 0.88 else 1 + self._few()
+        if self._tame:
+            levels = min(levels, TAME_LEVELS)
         fills = []
         for key in side.keys[: -levels - 1 : -1]:
             size = self._size()
@@ -203,8 +223,30 @@ class SymbolMarket:
     def _liquidations(self, buys: bool) -> list[Fill]:
         """Forced orders, at prices a little beyond the touch. No two of the same millisecond have the same size."""
         best, step = (self.asks.best, 1) if buys else (self.bids.best, -1)
-        orders = 1 if self._coin() < 0.8 else self._few()
+        orders = 1 if self._tame or self._coin() < 0.8 else self._few()
         return [(buys, best + step * self._offset(), self._forced()) for _ in range(orders)]
+
+    def forced_sell(self) -> Event:
+        return LIQUIDATION, self, self._liquidations(buys=False)
+
+    def whale_buy(self) -> Event:
+        """One fill at the best ask."""
+        size, self.last = self.instrument.drawn + 1, self.asks.best
+        self.volume += self.instrument.quantities[size]
+        return TRADE, self, [(True, self.last, size)]
+
+    def _build_wall(self) -> None:
+        """Put up, keep, or take away the planted bid."""
+        bids = self.bids
+        if self.wall_wanted:
+            if self._wall is None:
+                self._wall = bids.keys[-1 - WALL_LEVEL]
+            if self._wall <= bids.keys[-1] and bids.sizes.get(self._wall) != self.instrument.drawn:
+                bids.set(self._wall, self.instrument.drawn)
+        elif self._wall is not None:
+            if self._wall in bids.sizes:
+                bids.set(self._wall, self._size())
+            self._wall = None
 
     def _drift(self, cascade: int) -> None:
         """Open interest and funding; liquidated positions are gone from the open interest."""
@@ -239,18 +281,25 @@ class SymbolMarket:
                 else:
                     side.set(key, self._size())
             side.restock()
+        if self.wall_wanted or self._wall is not None:
+            self._build_wall()
 
 
 class Market:
     """All symbols, in one order of events."""
 
-    def __init__(self, symbols: list[str], seed: int = 1, rate: float = 0.0) -> None:
-        """`rate`: messages/s over all symbols that the volatility an event is scaled to; 0 takes UNPACED_RATE."""
+    def __init__(
+        self, symbols: list[str], seed: int = 1, rate: float = 0.0, plants: Sequence[str] | None = None
+    ) -> None:
+        """`rate`: messages/s over all symbols that the volatility an event is scaled to; 0 takes UNPACED_RATE. `plants`:
+        names, of which none is a tame market; None: a wild one."""
         chunk = max(64, min(MOST_CHUNK, 65536 // len(symbols)))
-        each = (rate or UNPACED_RATE) / len(symbols)
+        tame, each = plants is not None, (rate or UNPACED_RATE) / len(symbols)
         self.symbols = [
-            SymbolMarket(Instrument(symbol), index, seed, each, chunk) for index, symbol in enumerate(symbols)
+            SymbolMarket(Instrument(symbol, tame), index, seed, each, chunk, tame)
+            for index, symbol in enumerate(symbols)
         ]
+        self.plants = Plants(plants, self.symbols, seed) if plants is not None else None
         rng = np.random.default_rng([seed, len(symbols)])
         weights = 1 / np.sqrt(np.arange(1, len(symbols) + 1))
         weights /= weights.sum()

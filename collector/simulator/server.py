@@ -10,14 +10,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from itertools import islice
+from itertools import chain, islice
 from pathlib import Path
 
 import msgspec
 
-from collector.simulator import SIMULATORS, posts
+from collector.simulator import SIMULATORS, ledger, posts
 from collector.simulator.ledger import LedgerWriter
-from collector.simulator.market import Market
+from collector.simulator.market import Event, Market
 from collector.simulator.sockets import Client, frame, listen, ready_line
 from collector.simulator.wire import Message, Session, Topic
 
@@ -52,6 +52,8 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     spare: bool = False
     """Disconnect, skip and refuse only where another connection has the same topics whole: then nobody loses anything who
     has two."""
+    plants: list[str] | None = None
+    """What is planted into a tame market (see plants); None: a wild market, of which nobody says what happens."""
     delist_after: float = 0.0
     """Seconds until the last symbol is delisted; 0: never."""
 
@@ -81,7 +83,7 @@ class Simulator:
         """Frames written, over all clients."""
         self.stopped = asyncio.Event()
         """The market has made all its messages."""
-        self._model = Market(options.symbols, options.seed, options.rate)
+        self._model = Market(options.symbols, options.seed, options.rate, options.plants)
         self._events = self._model.events()
         self._now_ms = time.time_ns() // 1_000_000
         self._exchange = self.wire.exchange(self._model, self._now_ms)
@@ -95,6 +97,8 @@ class Simulator:
         """[symbol][kind of event] → channels."""
         self.clients: set[Client] = set()
         self._deltas = self._asked = 0
+        self._since_ms: int | None = None
+        """When the planted events began to count."""
 
     @property
     def ready(self) -> dict[str, object]:
@@ -202,7 +206,7 @@ class Simulator:
         for client in [client for client in self.clients if not client.open]:
             self._forget(client)
         now_ms, shown, skip_every, send = self._clock(), self._shown, self.options.skip_every, self._send
-        for kind, symbol, fills in islice(self._events, count):
+        for kind, symbol, fills in chain(self._planted(now_ms), islice(self._events, count)):
             if symbol.delisted:
                 continue
             for channel in shown[symbol.index][kind]:
@@ -217,6 +221,20 @@ class Simulator:
             self.messages += count
         for client in self.clients:
             client.flush()
+
+    def _planted(self, now_ms: int) -> list[Event]:
+        """Events beside the market's own; the first cycle begins with the first subscription."""
+        plants = self._model.plants
+        if plants is None:
+            return []
+        if self._since_ms is None and self._channels:
+            self._since_ms = now_ms
+        counted = -1.0 if self._since_ms is None else (now_ms - self._since_ms) / 1000
+        events = list(plants.step(now_ms / 1000, counted))
+        if plants.told and self._ledger is not None:
+            self._ledger.add([ledger.planted(now_ms, *one) for one in plants.told], 0)
+        plants.told.clear()
+        return events
 
     def _to_be_skipped(self, channel: Channel) -> Sequence[Client]:
         if not self.options.spare:
