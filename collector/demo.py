@@ -27,6 +27,7 @@ from collector.config import Duration, load
 from collector.database import managed
 from collector.database.endpoint import Endpoint, connect, resolve
 from collector.database.migrate import migrate
+from collector.demo_analysis import analyse
 from collector.errors import OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
 from collector.simulator import SIMULATORS
@@ -304,9 +305,9 @@ def demo(duration: str, rate: int, symbols: str, venues: str, torment: bool | No
             failed |= call(
                 "collector", "verify", "--ledger", str(FOLDER / f"{venue}.jsonl"), "--config", str(path)
             )
-        window, as_of = f"{max(1, ceil((stopped - began).total_seconds()))}s", stopped.isoformat()
-        console.print(f"[bold]4/4[/] One pass of the analyzer over the last {window}")
-        failed |= call("analyzer", "run-once", "--config", str(path), "--window", window, "--as-of", as_of)
+        span = max(1, ceil((stopped - began).total_seconds()))
+        console.print(f"[bold]4/4[/] One pass of the analyzer over the last {span} s")
+        failed |= analyse(path, span, stopped, [FOLDER / f"{venue}.jsonl" for venue in chosen], console)
     finally:
         if keep:
             console.print(f"QuestDB goes on: its console is at {endpoint.http_url}")
