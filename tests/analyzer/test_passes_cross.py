@@ -179,7 +179,7 @@ def test_no_leaders_among_the_unrelated_the_simultaneous_and_the_short() -> None
     assert answer(LEADLAG, unrelated) == []
     lead = walk(rng, 300)
     assert answer(LEADLAG, {"a m A": lead, "a m B": [price * 2 for price in lead]}) == []
-    assert answer(LEADLAG, {"a m A": lead[:50], "a m B": [None, *lead[:49]]}) == []
+    assert answer(LEADLAG, {"a m A": lead[:41], "a m B": [None, *lead[:40]]}) == []
     assert answer(LEADLAG, {"a m A": [7.0] * 300, "a m B": [7.0] * 300}) == []
     assert answer(LEADLAG, {"a m A": lead[:5], "a m B": lead[:5]}) == []
 
