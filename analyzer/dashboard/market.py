@@ -31,6 +31,7 @@ from analyzer.passes.base import TRADED
 from analyzer.passes.confluence import VERDICTS
 
 MAX_BANDS = 100
+SIDES = {"bid": BUY, "ask": SELL}
 NO_PASSES = "is `analyzer schedule` running?"
 PRICE, BASE, SIGNED_BASE = Axis("", ",", floor=False), Axis(""), Axis("", floor=False)
 QUOTE, SCORE = Axis(""), Axis("", ".3~f", floor=False)
@@ -141,18 +142,19 @@ class _Symbol:
         return Chart(caption, figure=over_price(traces, BASE, (min(prices), max(prices))))
 
     def depth(self) -> Chart:
-        """What the analysis `depth` found within 10 bps of the mid."""
-        found = self._signals("depth", ("depth_bid_10bps_notional", "depth_ask_10bps_notional"))
+        """What the analysis `depth` found within 10 bps of the mid, or in all levels where the book ends before."""
+        near, whole = ({side: f"depth_{side}{of}_notional" for side in SIDES} for of in ("_10bps", ""))
+        found = self._signals("depth", (*near.values(), *whole.values()))
         if not found:
             return Chart(empty=f"no depth was computed in the last {self.span.words}; {NO_PASSES}")
-        traces, parts = [], []
-        for side, color in (("bid", BUY), ("ask", SELL)):
-            points = found.get(f"depth_{side}_10bps_notional", [])
-            if points:
-                traces.append(line(f"{side}s", points, color, QUOTE))
-                parts.append(f"{si(points[-1][1], '')} {side}s")
-        caption = f"{', '.join(parts)} in quote units within 10 bps of mid"
-        return Chart(caption, figure=over_time(traces, QUOTE, self.bounds))
+        reached = any(metric in found for metric in near.values())
+        series = {
+            side: found[metric] for side, metric in (near if reached else whole).items() if metric in found
+        }
+        traces = [line(f"{side}s", points, SIDES[side], QUOTE) for side, points in series.items()]
+        sums = ", ".join(f"{si(points[-1][1], '')} {side}s" for side, points in series.items())
+        where = "within 10 bps of mid" if reached else "in all recorded levels, which end before 10 bps"
+        return Chart(f"{sums} in quote units {where}", figure=over_time(traces, QUOTE, self.bounds))
 
     def liquidations(self) -> Chart:
         rows = self.reader.rows(

@@ -122,7 +122,7 @@ def layout() -> html.Div:
                     _section("system", html.H2("Recording", id="system-title", tabIndex=-1), SYSTEM),
                     _section("market", html.H2("Market", id="market-title"), MARKET),
                     html.Section(
-                        [html.H2("Alerts", id="alerts-title"), html.Div(id="alerts")],
+                        [html.H2("Alerts", id="alerts-title", tabIndex=-1), html.Div(id="alerts")],
                         **_aria(labelledby="alerts-title"),
                     ),
                 ]

@@ -26,7 +26,11 @@ MARKET = (
         "Cumulative volume delta: taker buys less taker sells, in base units, from 0 at the left",
     ),
     Panel("book", "Order book", "Newest snapshot: base units up to each price, from the touch outwards"),
-    Panel("depth", "Depth near mid", "Quote units within 10 bps of the mid, mean of each pass' window"),
+    Panel(
+        "depth",
+        "Depth near mid",
+        "Quote units within 10 bps of the mid, or in all recorded levels; means of the passes",
+    ),
     Panel(
         "liquidations",
         "Liquidations",

@@ -120,7 +120,7 @@ class ProcessCharts:
 
     def chart(self, caption: str, traces: list[dict[str, Any]], axis: Axis) -> Chart:
         more = f"; {self.left_out} older processes are not drawn" if self.left_out else ""
-        return Chart(caption + more, figure=over_time(traces, axis, self.bounds))
+        return Chart(caption + more, figure=over_time(traces, axis, self.bounds, showlegend=True))
 
     def memory(self, critical: float) -> Chart:
         """Beside the limit of the service, or else what the audit calls critical."""
@@ -211,5 +211,5 @@ def _gaps(reader: Reader, span: Range, now: datetime) -> Chart:
     total = sum(row[2] for row in rows)
     return Chart(
         f"{total:,} in the last {span.words}, one for each stream that has a hole",
-        figure=over_time(traces, axis, bounds(span, now), barmode="stack"),
+        figure=over_time(traces, axis, bounds(span, now), barmode="stack", showlegend=True),
     )

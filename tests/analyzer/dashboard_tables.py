@@ -96,6 +96,7 @@ def fill(endpoint: Endpoint, now: datetime) -> datetime:
         ("confluence", "flow", "50.0 + x * 5"),
         ("confluence", "book", "60.0 - x * 4"),
         ("depth", "depth_bid_10bps_notional", "2000000.0 + x * 10000"),
+        ("depth", "depth_bid_notional", "9000000.0 + x"),
         ("depth", "depth_ask_10bps_notional", "1500000.0 - x * 10000"),
     ):
         _insert(
@@ -105,7 +106,14 @@ def fill(endpoint: Endpoint, now: datetime) -> datetime:
             f"'BTCUSDT' symbol, 900 window_s, '{analysis}' analysis, '{metric}' metric, {value} value, 1.0 coverage",
             9,
         )
-    for table, count in (("signals", 64), ("gaps", 3), ("alerts", 3), ("liquidations", 3), ("orderbook", 1)):
+    _insert(
+        endpoint,
+        "signals",
+        f"SELECT {_sequence(now - timedelta(minutes=9), 60)} ts, 'okx' exchange, 'linear' market, "
+        "'ETH-USDT-SWAP' symbol, 900 window_s, 'depth' analysis, 'depth_ask_notional' metric, x * 1000.0 value",
+        2,
+    )
+    for table, count in (("signals", 75), ("gaps", 3), ("alerts", 3), ("liquidations", 3), ("orderbook", 1)):
         wait_rows(endpoint, table, count)
     wait_rows(endpoint, "ohlcv_1s", 2 * TRADES)
     return last

@@ -136,8 +136,12 @@ def test_a_symbols_charts_show_what_the_tables_hold(filled: Filled) -> None:
     assert list(trace(charts["scores"], "score").values()) == [40 + 3 * x for x in range(1, 10)]
     assert list(trace(charts["scores"], "book").values()) == [60 - 4 * x for x in range(1, 10)]
     assert charts["scores"]["caption"] == "last 67 of 100, long"
-    other = filled.get("/data/market", range="15m", symbol=":".join(tables.ETH))["charts"]["scores"]
-    assert other["empty"] == "no score in the last 15 minutes: recorded 40% of the window, below 90%"
+    other = filled.get("/data/market", range="15m", symbol=":".join(tables.ETH))["charts"]
+    assert list(trace(other["depth"], "asks").values()) == [1000.0, 2000.0]
+    assert "which end before 10 bps" in other["depth"]["caption"]
+    assert (
+        other["scores"]["empty"] == "no score in the last 15 minutes: recorded 40% of the window, below 90%"
+    )
     liquidations = charts["liquidations"]
     assert sum(trace(liquidations, "longs closed").values()) == -65_000 * 5
     assert sum(trace(liquidations, "shorts closed").values()) == 65_100 * 2

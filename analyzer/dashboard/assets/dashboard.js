@@ -53,9 +53,14 @@
     return text("Div", "tile " + word, parts);
   }
 
+  const BANNER = 3; // alerts; the rest is below
+
+  const severity = (one) => (one.severity === "warning" ? "warning" : "critical");
+
   function alertItem(one) {
-    return text("Li", "alert " + (one.state === "firing" ? "firing" : "resolved"), [
-      text("Span", "state " + (one.state === "firing" ? "firing" : "resolved"), one.state),
+    const state = one.state === "firing" ? severity(one) : "resolved";
+    return text("Li", "alert " + state, [
+      text("Span", "state " + state, one.state === "firing" ? "firing, " + state : "resolved"),
       text("Time", "", utc(one.at_ms) + " UTC", { dateTime: new Date(one.at_ms).toISOString() }),
       text("Span", "rule", one.rule + (one.where ? " · " + one.where : "")),
       text("Span", "message", one.message),
@@ -128,8 +133,14 @@
           banner.push(text("P", "", "What is shown below is from before. Rows wait in the collector's journal; this page recovers by itself."));
         }
         const firing = status.alerts ? status.alerts.firing : [];
-        for (const one of firing) {
-          banner.push(text("P", "", [element("Strong", { children: one.rule + ": " }), one.message]));
+        const first = firing.slice().sort((a, b) => severity(a).localeCompare(severity(b)));
+        for (const one of first.slice(0, BANNER)) {
+          banner.push(text("P", severity(one), [element("Strong", { children: one.rule + ": " }), one.message]));
+        }
+        if (first.length > BANNER) {
+          const rest = first.length - BANNER;
+          const link = element("A", { href: "#alerts-title", children: `${rest} more alert${rest > 1 ? "s" : ""}` });
+          banner.push(text("P", "", [link, rest > 1 ? " fire" : " fires"]));
         }
         const tiles = status.tiles ? status.tiles.map(tile) : same();
         if (!status.alerts) return [tiles, banner, same()];
