@@ -119,7 +119,11 @@ def print_json(line: dict[str, object]) -> None:
     help='"all", or some of cascade, leadlag, spoof, whale with commas between: they come into a market in which nothing '
     'else stands out. "none": that market alone. The ledger says when and where.',
 )
-@click.option("--delist-after", type=DurationParam(), help="Delist the last symbol after this long.")
+@click.option(
+    "--delist-after",
+    type=DurationParam(),
+    help="Delist the last symbol this long after the first subscription.",
+)
 @reports_errors
 def simulate(
     exchange: str,

@@ -55,7 +55,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True):
     plants: list[str] | None = None
     """What is planted into a tame market (see plants); None: a wild market, of which nobody says what happens."""
     delist_after: float = 0.0
-    """Seconds until the last symbol is delisted; 0: never."""
+    """Seconds from the first subscription until the last symbol is delisted; 0: never."""
 
 
 class Channel:
@@ -319,6 +319,8 @@ class Simulator:
         )
 
     async def delist(self) -> None:
+        while not self._channels:  # noqa: ASYNC110 - a busy machine may take long to begin
+            await asyncio.sleep(HOUSEKEEPING)
         await asyncio.sleep(self.options.delist_after)
         self._model.symbols[-1].delisted = True
 
