@@ -15,7 +15,7 @@ import threading
 import time
 from array import array
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple
 
 import structlog
 
@@ -42,7 +42,16 @@ RETRY_SECONDS = 1.0
 DISK_RESERVE = 8 << 20
 """Bytes of the disk left for cursor, state, and the rows of `gaps`, which are always written."""
 
-_Item: TypeAlias = "tuple[bytes, array[int], int, bytes | None]"
+
+class _Item(NamedTuple):
+    """What the writer is given."""
+
+    data: bytes = b""
+    ends: array[int] = array("I")
+    recv_us: int = 0
+    state: bytes | None = None
+    first: bool = False
+    """Whether the state must be on disk before the data: it names streams that no older one does."""
 
 
 class Journal:
@@ -55,8 +64,10 @@ class Journal:
         metrics: Metrics,
         state: Callable[[], bytes],
         on_pressure: Callable[[bool], None],
+        begun: Callable[[], int] = lambda: 0,
     ) -> None:
-        """`state()` gives what a restart must know (see state.py); `on_pressure(True)` asks the feeds to stop reading,
+        """`state()` gives what a restart must know (see state.py), `begun()` how many streams it names;
+        `on_pressure(True)` asks the feeds to stop reading,
         `on_pressure(False)`, called from the writer's thread, to go on."""
         self.shedding: frozenset[type] = frozenset()
         """Kinds of rows that must not be added now."""
@@ -65,7 +76,9 @@ class Journal:
         self._disk_due = 0.0
         self._free = self._free_pending = 0
         self._config, self._store, self._metrics = config, store, metrics
-        self._state, self._on_pressure = state, on_pressure
+        self._state, self._on_pressure, self._begun = state, on_pressure, begun
+        self._named = 0
+        """Streams that the newest state names."""
         self._encoder = RowEncoder(store.collector)
         self._recv_us = 0
         self._state_due = 0.0
@@ -122,11 +135,12 @@ class Journal:
         if not len(self._encoder):
             return
         state = None
-        now = time.monotonic()
-        if now >= self._state_due:
-            state, self._state_due = self._state(), now + self._config.fsync_interval
+        now, begun = time.monotonic(), self._begun()
+        first = begun != self._named
+        if first or now >= self._state_due:
+            state, self._state_due, self._named = self._state(), now + self._config.fsync_interval, begun
         data, ends = self._encoder.take()
-        self._queue.put((data, ends, self._recv_us, state))
+        self._queue.put(_Item(data, ends, self._recv_us, state, first))
         with self._lock:
             self._queued += len(data)
             pause = self._queued > MAX_QUEUED and not self._paused
@@ -138,7 +152,7 @@ class Journal:
         """Write all that was added, with the state as it is now. False when the disk did not take it in time."""
         self._state_due = 0.0
         self.seal()
-        self._queue.put((b"", array("I"), 0, self._state()))
+        self._queue.put(_Item(state=self._state()))
         self._give_up_at = time.monotonic() + timeout
         self._queue.put(None)
         self._writer.join(timeout + 2 * RETRY_SECONDS)
@@ -157,14 +171,16 @@ class Journal:
             try:
                 item = self._queue.get(timeout=interval if dirty or state else None)
             except queue.Empty:
-                item = (b"", array("I"), 0, None)
+                item = _Item()
             if item is not None:
-                data, ends, recv_us, newer = item
-                if data:
-                    if not self._write(data, ends, recv_us):
+                state = item.state or state
+                if item.first and self._sync(False, state):
+                    # Were we killed after the data alone, nothing would declare what these streams miss from then on.
+                    state = None
+                if item.data:
+                    if not self._write(item.data, item.ends, item.recv_us):
                         return
                     dirty = True
-                state = newer or state
             if item is None or time.monotonic() - synced >= interval:
                 if self._sync(dirty, state):
                     dirty, state = False, None

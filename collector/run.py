@@ -74,7 +74,14 @@ class App:
         self.metrics = Metrics()
         self._config, self._store = config, store
         self._dead = DeadLetters(store.folder / "dead-letters", self.metrics)
-        self.journal = Journal(config.journal, store, self.metrics, self._state, self._on_pressure)
+        self.journal = Journal(
+            config.journal,
+            store,
+            self.metrics,
+            self._state,
+            self._on_pressure,
+            lambda: sum(len(feed.recorder.gaps.begun) for feed in self.feeds),
+        )
         gates = Gates()
         self._captures = captures_of(config.feeds)
         self._venues = [

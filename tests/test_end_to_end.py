@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -70,15 +71,21 @@ def test_disconnects_and_skipped_sequences_are_declared(tmp_path: Path, database
     assert closed[0][0] >= 6
 
 
+def connected(log: Path) -> bool:
+    return "connected" in log.read_text()
+
+
 def test_killed_in_a_loop_declares_what_it_lost(tmp_path: Path, database: Endpoint) -> None:
     ledger = tmp_path / "ledger.jsonl"
     simulate = ["simulate", "--port", "0", "--rate", "2000", "--ledger", str(ledger)]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
         config = config_file(tmp_path, database, ready["ws_urls"]["linear"], ready["rest_url"])
-        for _ in range(3):
-            with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-                time.sleep(3)
+        for number in range(3):
+            log = tmp_path / f"collector-{number}.log"
+            with background(log, "run", "--config", str(config)) as recording:
+                wait_until(partial(connected, log), what="the start")
+                time.sleep(2)
                 assert recording.end(signal.SIGKILL) == -signal.SIGKILL
         last = tmp_path / "last.log"
         with background(last, "run", "--config", str(config)) as recording:

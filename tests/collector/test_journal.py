@@ -5,7 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -273,3 +273,32 @@ def test_record_pieces_are_one_record(tmp_path: Path) -> None:
     store.append(encode_record(b"abc", array("I", [1, 3]), 9))
     store.close()
     assert lines(tmp_path) == [b"a", b"bc"]
+
+
+def test_streams_are_named_on_disk_before_their_first_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A kill -9 right after the first rows must find a state that names their streams, or nobody declares the hole."""
+    store, done, begun = JournalStore(tmp_path), [], [0]
+    append, save = store.append, store.save
+
+    def appended(pieces: Sequence[bytes]) -> None:
+        append(pieces)
+        done.append("rows")
+
+    def saved(name: str, data: bytes, durable: bool = False) -> None:
+        save(name, data, durable)
+        done.append(data.decode())
+
+    monkeypatch.setattr(store, "append", appended)
+    monkeypatch.setattr(store, "save", saved)
+    slow = config(tmp_path, fsync_interval=Duration(60))
+    j = Journal(slow, store, Metrics(), lambda: str(begun[0]).encode(), lambda paused: None, lambda: begun[0])
+    j.start()
+    for now_begun in (2, 2, 3):
+        begun[0] = now_begun
+        j.add(trade(1), 1)
+        j.seal()
+    assert j.close(5)
+    store.close()
+    assert done == ["2", "rows", "rows", "3", "rows", "3"]
