@@ -10,15 +10,13 @@ import numpy as np
 
 from analyzer.passes.base import TRADED
 from analyzer.passes.groups import Instrument
+from analyzer.passes.profile import ROWS, profile
 from analyzer.reports.steps import milliseconds, only, step_of
 from analyzer.source import Source, render
 from analyzer.windows import Window
 
 BARS = 240
 BOOK_TIMES, BOOK_PRICES = 160, 64
-PROFILE = 40
-VALUE_AREA = 0.7
-"""Share of the volume; as in the analysis of volume by price."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -34,7 +32,7 @@ class Profile(msgspec.Struct, frozen=True):
     """Middle of the bin with the most volume."""
     value_low: float
     value_high: float
-    """The value area: from the point of control outwards, the larger neighbour first, up to 70 % of the volume."""
+    """Point of control and value area: see the analysis `profile`."""
 
 
 class Book(msgspec.Struct, frozen=True):
@@ -122,23 +120,22 @@ def _known(value: Any) -> float | None:
 
 
 def _profile(fetch: Any, where: str, bars: dict[str, Any]) -> Profile | None:
-    """Of at most PROFILE bins between the lowest and the highest price; None where nothing or at one price only traded."""
+    """In the rows of the analysis `profile`, from the lowest to the highest price; None where there are not two prices."""
     if not len(bars["ts"]):
         return None
     low, high = float(bars["low"].min()), float(bars["high"].max())
     if not high > low:
         return None
     rows = fetch(
-        f"SELECT least(floor((price - {low!r}) / {high - low!r} * {PROFILE}), {PROFILE - 1}) bin, "  # noqa: S608
+        f"SELECT least(floor((price - {low!r}) / {high - low!r} * {ROWS}), {ROWS - 1}) bin, "  # noqa: S608
         "sum(qty) volume, sum(CASE WHEN side = 'buy' THEN qty ELSE 0.0 END) buys "
         f"FROM trades WHERE {where} AND {TRADED}"
     )
-    volume, buys = np.zeros(PROFILE), np.zeros(PROFILE)
+    volume, buys = np.zeros(ROWS), np.zeros(ROWS)
     at = rows["bin"].astype(np.int64)
     volume[at], buys[at] = rows["volume"], rows["buys"]
-    edges = np.linspace(low, high, PROFILE + 1)
-    first, last = value_area(volume)
-    most = int(np.argmax(volume))
+    edges = np.linspace(low, high, ROWS + 1)
+    most, first, last = profile(volume)
     return Profile(
         edges.tolist(),
         buys.tolist(),
@@ -147,21 +144,6 @@ def _profile(fetch: Any, where: str, bars: dict[str, Any]) -> Profile | None:
         float(edges[first]),
         float(edges[last + 1]),
     )
-
-
-def value_area(volume: Any) -> tuple[int, int]:
-    """First and last bin of the value area."""
-    first = last = int(np.argmax(volume))
-    inside = float(volume[first])
-    while inside < VALUE_AREA * float(volume.sum()):
-        below = float(volume[first - 1]) if first > 0 else -1.0
-        above = float(volume[last + 1]) if last + 1 < len(volume) else -1.0
-        if above >= below:
-            last += 1
-        else:
-            first -= 1
-        inside += max(above, below)
-    return first, last
 
 
 def _book(source: Source, window: Window, where: str) -> Book | None:

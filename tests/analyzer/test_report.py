@@ -15,7 +15,6 @@ import numpy as np
 import pytest
 
 from analyzer.config import Endpoint as AnalyzerEndpoint
-from analyzer.reports.charted import value_area
 from analyzer.reports.events import evidence
 from analyzer.reports.findings import findings, recorded
 from analyzer.reports.holes import holes
@@ -369,19 +368,6 @@ def test_a_day_fits(database: Endpoint, tmp_path: Path) -> None:
 def test_steps(seconds: float, points: int, step: int) -> None:
     assert step_of(seconds, points) == step
     assert seconds / step <= points
-
-
-@pytest.mark.parametrize(
-    ("volume", "area"),
-    [
-        ([1, 2, 10, 2, 1], (2, 3)),  # 10 + 2 of 16 is 75 %; of equal neighbours the higher price
-        ([5, 1, 5, 5, 0], (0, 3)),  # the first of the largest, and then upwards: 5, 6, 11, 16 of 16
-        ([0, 0, 7, 0, 0], (2, 2)),
-        ([3, 0, 0, 0, 0], (0, 0)),
-    ],
-)
-def test_the_value_area(volume: list[float], area: tuple[int, int]) -> None:
-    assert value_area(np.array(volume, dtype=float)) == area
 
 
 def test_sparklines() -> None:
