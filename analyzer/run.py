@@ -17,6 +17,7 @@ from analyzer.passes import ANALYSES
 from analyzer.passes.base import SIGNALS, Analysis, Value
 from analyzer.passes.confluence import CONFLUENCE, confluence
 from analyzer.passes.groups import Instrument
+from analyzer.pieces import divide
 from analyzer.signals import Run, Signal, write
 from analyzer.source import Source, SourceError, render
 from analyzer.windows import Window
@@ -35,6 +36,63 @@ class Outcome(msgspec.Struct, frozen=True):
     signals: list[Signal]
 
 
+class Work:
+    """An analysis on its way to its outcome: in one step, or in one a piece of the window."""
+
+    def __init__(self, analysis: Analysis, refusal: str) -> None:
+        self.analysis = analysis
+        self._error = f"{analysis.name}: {refusal}" if analysis.across and refusal else ""
+        self._started_us, self._took_ms, self._rows = 0, 0.0, 0
+        self._values: list[Value] = []
+
+    @property
+    def divides(self) -> bool:
+        """It may be given some instruments at a time."""
+        return not self.analysis.across and not self.analysis.needs
+
+    def queries(self, window: Window, symbols: Sequence[str], exchange: str, piece: str) -> dict[str, str]:
+        templates = {} if self._error else self.analysis.queries
+        return {name: render(sql, window, symbols, exchange, piece) for name, sql in templates.items()}
+
+    def step(
+        self, answers: Answers, queries: Mapping[str, str], window: Window, needed: Sequence[Outcome]
+    ) -> None:
+        """What goes wrong is the analysis' error; of several steps the last one's."""
+        self._started_us = self._started_us or time.time_ns() // 1000
+        if self._error and not queries:
+            return
+        try:
+            tables: dict[str, pa.Table] = {}
+            for name, query in queries.items():
+                tables[name], query_ms = answers.take(query)
+                self._took_ms += query_ms
+                self._rows += tables[name].num_rows
+            if self.analysis.needs:
+                tables["signals"] = as_table(needed)
+            began = time.monotonic()
+            self._values += [v for v in self.analysis.compute(tables, window) if math.isfinite(v.value)]
+            self._took_ms += (time.monotonic() - began) * 1e3
+        except SourceError as failure:
+            self._error = str(failure)
+        except Exception as failure:  # one analysis' mistake is not to cost the others
+            self._error = f"{self.analysis.name}: {type(failure).__name__}: {failure}; report it"
+
+    def outcome(self, run_id: str, coverage: dict[Instrument, dict[str, float]]) -> Outcome:
+        """After the last step. One that failed has no numbers: half of them would be taken for all."""
+        values = [] if self._error else self._values
+        run = Run(
+            run_id,
+            self.analysis.name,
+            self._started_us,
+            round(self._took_ms, 3),
+            self._rows,
+            resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
+            "failed" if self._error else "ok" if values else "empty",
+            self._error,
+        )
+        return Outcome(run, [Signal(value, _coverage(self.analysis, value, coverage)) for value in values])
+
+
 def run_pass(
     endpoint: Endpoint,
     window: Window,
@@ -47,78 +105,34 @@ def run_pass(
 
     Raises WriteError when nothing can be stored."""
     run_id = secrets.token_hex(8)
-    outcomes: list[Outcome] = []
     done: dict[str, Outcome] = {}
     coverage: dict[Instrument, dict[str, float]] = {}
     wanted = {"coverage", *names, *(need for name in names for need in ANALYSES[name].needs)}
     configured = ANALYSES | {CONFLUENCE.name: confluence(settings)}
-    chosen = [analysis for analysis in configured.values() if analysis.name in wanted]
-    queries = {
-        analysis.name: {
-            name: render(template, window, symbols, exchange) for name, template in analysis.queries.items()
-        }
-        for analysis in chosen
-    }
     source = Source(endpoint)
-    answers = Answers(source, [query for own in queries.values() for query in own.values()])
+    pieces = divide(source, window, symbols, exchange)
+    works = [Work(one, pieces.refusal()) for one in configured.values() if one.name in wanted]
+    divided = [work for work in works if work.divides] if len(pieces.conditions) > 1 else []
+    plan = [(work, piece) for piece in pieces.conditions for work in divided]
+    plan += [(work, "") for work in works if work not in divided]
+    steps = [(work, work.queries(window, symbols, exchange, piece)) for work, piece in plan]
+    last = {work: number for number, (work, _) in enumerate(plan)}
+    answers = Answers(source, [query for _, own in steps for query in own.values()])
     try:
-        for analysis in chosen:
-            found = [done[need] for need in analysis.needs]
-            outcome = _run_one(analysis, answers, queries[analysis.name], window, run_id, coverage, found)
-            done[analysis.name] = outcome
-            if analysis.name == "coverage":
-                for signal in outcome.signals:
-                    name = (signal.value.exchange, signal.value.market, signal.value.symbol)
-                    coverage.setdefault(name, {})[signal.value.metric] = signal.value.value
-            if analysis.name in names:
-                outcomes.append(outcome)
+        for number, (work, queries) in enumerate(steps):
+            work.step(answers, queries, window, [done[need] for need in work.analysis.needs])
+            if last[work] == number:
+                outcome = done[work.analysis.name] = work.outcome(run_id, coverage)
+                if work.analysis.name == "coverage":
+                    for signal in outcome.signals:
+                        name = (signal.value.exchange, signal.value.market, signal.value.symbol)
+                        coverage.setdefault(name, {})[signal.value.metric] = signal.value.value
     finally:
         answers.close()
         source.close()
+    outcomes = [done[work.analysis.name] for work in works if work.analysis.name in names]
     write(endpoint, window, [(outcome.run, outcome.signals) for outcome in outcomes])
     return outcomes
-
-
-def _run_one(
-    analysis: Analysis,
-    answers: Answers,
-    queries: Mapping[str, str],
-    window: Window,
-    run_id: str,
-    coverage: dict[Instrument, dict[str, float]],
-    needed: Sequence[Outcome],
-) -> Outcome:
-    started_us, took_ms, rows = time.time_ns() // 1000, 0.0, 0
-    values: Sequence[Value] = ()
-    status, error = "ok", ""
-    try:
-        tables: dict[str, pa.Table] = {}
-        for name, query in queries.items():
-            tables[name], query_ms = answers.take(query)
-            took_ms += query_ms
-            rows += tables[name].num_rows
-        if analysis.needs:
-            tables["signals"] = as_table(needed)
-        began = time.monotonic()
-        values = [value for value in analysis.compute(tables, window) if math.isfinite(value.value)]
-        took_ms += (time.monotonic() - began) * 1e3
-        status = "ok" if values else "empty"
-    except SourceError as failure:
-        status, error = "failed", str(failure)
-    except Exception as failure:  # one analysis' mistake is not to cost the others
-        status, error = "failed", f"{analysis.name}: {type(failure).__name__}: {failure}; report it"
-    run = Run(
-        run_id,
-        analysis.name,
-        started_us,
-        round(took_ms, 3),
-        rows,
-        resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
-        status,
-        error,
-    )
-    signals = [Signal(value, _coverage(analysis, value, coverage)) for value in values]
-    return Outcome(run, signals)
 
 
 def _coverage(analysis: Analysis, value: Value, coverage: dict[Instrument, dict[str, float]]) -> float | None:

@@ -160,13 +160,16 @@ class Source:
         self._client.close()
 
 
-def render(template: str, window: Window, symbols: Sequence[str] = (), exchange: str = "") -> str:
-    """Fill in the placeholders of an analysis' query (see passes.base)."""
+def render(
+    template: str, window: Window, symbols: Sequence[str] = (), exchange: str = "", piece: str = ""
+) -> str:
+    """Fill in the placeholders of an analysis' query (see passes.base); `piece`: a further condition (see pieces)."""
     instruments = ""
     if symbols:
         instruments += f" AND symbol IN ({', '.join(quoted(symbol) for symbol in symbols)})"
     if exchange:
         instruments += f" AND exchange = {quoted(exchange)}"
+    instruments += piece
     start, end = timestamp(window.start), timestamp(window.end)
     where = f"ts >= {start} AND ts < {end}{instruments}"
     length = str(window.end_us - window.start_us)

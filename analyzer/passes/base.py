@@ -64,3 +64,5 @@ class Analysis(msgspec.Struct, frozen=True):
     needs: Sequence[str] = ()
     """Analyses of the same pass, run before this one, whose numbers `compute` finds in the table `signals` (see
     SIGNALS)."""
+    across: bool = False
+    """Its numbers compare instruments: it must see all of them at once. The others may be given some at a time."""

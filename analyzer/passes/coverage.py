@@ -177,7 +177,7 @@ COVERAGE = Analysis(
         "g.from_ts from_ts, min(s.ts) again FROM (SELECT * FROM gaps WHERE to_ts IS NULL AND ts < {end}{instruments}) g "
         "JOIN (SELECT * FROM feed_events WHERE event = 'subscribed' AND ts < {end}) s "
         "ON (exchange, market, symbol, channel, collector) WHERE s.ts > g.recv_ts",
-        "alive": "SELECT collector, max(ts) last FROM collector_stats",
+        "alive": "SELECT collector, max(ts) last FROM collector_stats WHERE ts < {end}",
     },
     compute=compute,
 )

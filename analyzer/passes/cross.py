@@ -120,4 +120,5 @@ CROSS = Analysis(
     channels=("orderbook",),
     queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
+    across=True,
 )

@@ -126,4 +126,5 @@ LEADLAG = Analysis(
     channels=("orderbook",),
     queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
+    across=True,
 )

@@ -109,4 +109,5 @@ VENUES = Analysis(
     channels=("orderbook",),
     queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
+    across=True,
 )

@@ -1,0 +1,67 @@
+"""A window in pieces, so that memory does not depend on how long it is nor on how many symbols it has.
+
+The queries of the analyses answer with at most one row an instrument and second. An analysis that looks at each instrument
+by itself is given some symbols at a time, and says the same as if it were given all. One that compares instruments needs
+all of them at once: where that is too much it fails, and says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from analyzer.source import Source, SourceError, quoted, render
+from analyzer.windows import Window
+
+PIECE_SECONDS = 400_000
+"""Seconds times instruments of a piece: about 60 MB of Arrow and numpy at a time."""
+PIECE_ROWS = 5_000_000
+"""Recorded rows of a piece: the server sorts them for some queries."""
+ACROSS_SECONDS = 2_500_000
+"""Seconds times instruments that are compared: a day of 28, or four hours of 173."""
+TABLES = ("trades", "orderbook", "liquidations", "tickers")
+
+
+class Pieces(msgspec.Struct, frozen=True):
+    conditions: Sequence[str]
+    """SQL that goes behind the conditions of an analysis' query: ranges of symbols, which leave none out; or one, empty."""
+    seconds: int
+    """Seconds times instruments of the window."""
+
+    def refusal(self) -> str:
+        """Why the instruments can't be compared, or empty."""
+        if self.seconds <= ACROSS_SECONDS:
+            return ""
+        return (
+            f"compare instruments: {self.seconds:,} seconds times instruments are more than fit into memory "
+            f"({ACROSS_SECONDS:,}); take a shorter --window or name --symbols"
+        )
+
+
+def divide(source: Source, window: Window, symbols: Sequence[str] = (), exchange: str = "") -> Pieces:
+    """Pieces of a window. One where a table is missing: the analyses that read it say so themselves."""
+    seconds = max(1, round(window.seconds))
+    where = render("{where}", window, symbols, exchange)
+    counted = " UNION ALL ".join(
+        f"SELECT exchange, market, symbol, count() n FROM {table} WHERE {where}"  # noqa: S608 - our own constants
+        for table in TABLES
+    )
+    try:
+        found = source.fetch(
+            "SELECT symbol, count() instruments, sum(n) n FROM ("  # noqa: S608
+            f"SELECT exchange, market, symbol, sum(n) n FROM ({counted})) ORDER BY symbol"
+        )
+    except SourceError:
+        return Pieces([""], 0)
+    bounds: list[str] = []
+    size = rows = total = 0
+    for row in found.to_pylist():
+        added = row["instruments"] * seconds
+        if size and (size + added > PIECE_SECONDS or rows + row["n"] > PIECE_ROWS):
+            bounds.append(row["symbol"])
+            size = rows = 0
+        size, rows, total = size + added, rows + row["n"], total + added
+    lower = ["", *(f" AND symbol >= {quoted(bound)}" for bound in bounds)]
+    upper = [*(f" AND symbol < {quoted(bound)}" for bound in bounds), ""]
+    return Pieces([low + high for low, high in zip(lower, upper, strict=True)], total)
