@@ -173,7 +173,7 @@ def callbacks(app: dash.Dash) -> None:
 
     tick, choice = Input("tick", "n_intervals"), (Input("range", "value"), Input("symbol", "value"))
     on("watchScheme", Output("scheme", "data"), Input("url", "pathname"))
-    on("loadSymbols", Output("symbols", "data"), tick)
+    on("loadSymbols", Output("symbols", "data"), tick, State("symbols", "data"))
     on(
         "choose",
         [
@@ -187,9 +187,16 @@ def callbacks(app: dash.Dash) -> None:
         Input("symbol", "value"),
         Input("range", "value"),
     )
-    on("loadStatus", Output("status", "data"), tick)
-    on("loadSystem", Output("system", "data"), tick, choice[0])
-    on("loadMarket", Output("market", "data"), tick, *choice)
+    on("loadStatus", Output("status", "data"), tick, State("status", "data"))
+    on("loadSystem", Output("system", "data"), tick, choice[0], State("system", "data"))
+    on(
+        "loadMarket",
+        Output("market", "data"),
+        tick,
+        *choice,
+        State("symbols", "data"),
+        State("market", "data"),
+    )
     on(
         "showStatus",
         [Output("tiles", "children"), Output("banner", "children"), Output("alerts", "children")],

@@ -3,29 +3,30 @@
   "use strict";
 
   const same = () => window.dash_clientside.no_update;
-  const asked = {}; // path → whether an answer is awaited
-  const tags = {}; // path → {query, etag} of the newest answer
+  const asked = {}; // path → {query, answer}: what is awaited
   let heard = Date.now(); // when the server answered last
 
-  async function load(path, query, triggered) {
-    if ((document.hidden && !triggered) || asked[path] === query) return same();
-    asked[path] = query;
-    const known = tags[path] && tags[path].query === query ? tags[path].etag : null;
+  // `held` is what the page has of it already, with the server's tag: only what changed is sent again. Dash leaves out the result of a
+  // call that another one followed, so the second is given the same answer.
+  function load(path, query, triggered, held) {
+    if (document.hidden && !triggered) return same();
+    if (asked[path] && asked[path].query === query) return asked[path].answer;
+    const mine = { query, answer: fetched(path, query, held && held.query === query ? held.etag : null) };
+    asked[path] = mine;
+    mine.answer.finally(() => { if (asked[path] === mine) delete asked[path]; });
+    return mine.answer;
+  }
+
+  async function fetched(path, query, etag) {
     try {
-      const answer = await fetch(path + query, { headers: known ? { "If-None-Match": known } : {}, cache: "no-store" });
-      if (asked[path] !== query) return same(); // another choice was made meanwhile
+      const answer = await fetch(path + query, { headers: etag ? { "If-None-Match": etag } : {}, cache: "no-store" });
       heard = Date.now();
-      if (answer.status === 401) return { error: "The session has ended: reload the page to log in again." };
       if (answer.status === 304) return same();
+      if (answer.status === 401) return { error: "The session has ended: reload the page to log in again." };
       if (!answer.ok) return { error: "The dashboard answered HTTP " + answer.status + "; its log says why." };
-      const document_ = await answer.json();
-      if (document_.error) delete tags[path];
-      else tags[path] = { query, etag: answer.headers.get("ETag") };
-      return document_;
+      return Object.assign(await answer.json(), { query, etag: answer.headers.get("ETag") });
     } catch (error) {
       return same(); // the clock tells that nothing comes
-    } finally {
-      if (asked[path] === query) delete asked[path];
     }
   }
 
@@ -53,6 +54,7 @@
     return text("Div", "tile " + word, parts);
   }
 
+  const WAITING = "What is shown below is from before. Rows wait in the collector's journal; this page recovers by itself.";
   const BANNER = 3; // alerts; the rest is below
 
   const severity = (one) => (one.severity === "warning" ? "warning" : "critical");
@@ -100,10 +102,11 @@
         return name();
       },
 
-      loadSymbols: (n) => (n && n % 6 && tags["/data/symbols"] ? same() : load("/data/symbols", "", false)),
-      loadStatus: () => load("/data/status", "", false),
-      loadSystem: (n, range) => load("/data/system", query(range), byChoice()),
-      loadMarket: (n, range, symbol) => (symbol ? load("/data/market", query(range, symbol), byChoice()) : same()),
+      loadSymbols: (n, held) => (n % 6 && held ? same() : load("/data/symbols", "", false, held)),
+      loadStatus: (n, held) => load("/data/status", "", false, held),
+      loadSystem: (n, range, held) => load("/data/system", query(range), byChoice(), held),
+      loadMarket: (n, range, symbol, symbols, held) =>
+        symbol || symbols ? load("/data/market", query(range, symbol), byChoice(), held) : same(),
 
       // The address holds what is shown, so that it can be shared; it wins when it changes.
       choose(search, found, symbol, range) {
@@ -129,8 +132,9 @@
         if (!status) return [same(), same(), same()];
         const banner = [];
         if (status.error) {
-          banner.push(text("P", "", [element("Strong", { children: "QuestDB gives no answer. " }), status.error]));
-          banner.push(text("P", "", "What is shown below is from before. Rows wait in the collector's journal; this page recovers by itself."));
+          const what = status.tiles ? "QuestDB gives no answer. " : "";
+          banner.push(text("P", "", [element("Strong", { children: what }), status.error]));
+          if (what) banner.push(text("P", "", WAITING));
         }
         const firing = status.alerts ? status.alerts.firing : [];
         const first = firing.slice().sort((a, b) => severity(a).localeCompare(severity(b)));
