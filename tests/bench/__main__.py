@@ -29,6 +29,7 @@ from tests.bench import (
     thousand_bench,
     transport_bench,
     venues_bench,
+    window_bench,
 )
 from tests.bench.scratch import LeftOutError
 
@@ -44,6 +45,8 @@ PARTS = (
     "venues",
     "thousand",
     "dashboard",
+    "window",
+    "memory",
 )
 GOALS = {
     "collector": {"messages_per_cpu_second": "≥ 160,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
@@ -54,12 +57,19 @@ GOALS = {
     "venues": {"slowest_trades": "≥ 60,000", "slowest_books": "≥ 30,000"},
     "thousand": {"rss_mb_peak": "< 300"},
     "catch_up": {"times_the_live_rate": "≥ 10"},
+    "window": {"ours_by_sql": "≤ 2", "pandas_by_ours": "≥ 10"},
+    "memory": {
+        "pass_rss_mb": "< 512",
+        "stream_rss_mb": "< 512",
+        "duckdb_rss_mb": "< 512",
+        "all_analyses_rss_mb": "< 512",
+    },
 }
 COMPARED_MESSAGES = 400_000
 """The most that the comparison with cryptofeed sends: 15 s of its CPU a round."""
 
 
-def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
+def measure(part: str, folder: Path, messages: int, trades: int) -> dict[str, Any]:
     if part == "floor":
         return floor_bench.run(folder / part, min(messages, 500_000))
     if part == "venues":
@@ -70,6 +80,10 @@ def measure(part: str, folder: Path, messages: int) -> dict[str, Any]:
     endpoint = resolve(config)
     try:
         migrate(endpoint, RetentionConfig())
+        if part == "window":
+            return window_bench.speed(endpoint, trades or 10_000_000)
+        if part == "memory":
+            return window_bench.memory(endpoint, trades or 50_000_000)
         if part == "collector":
             return collector_bench.run(endpoint, folder / part, messages)
         if part == "cryptofeed":
@@ -107,8 +121,9 @@ def python_loop_ms() -> float:
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="these parts [default: all]")
 @click.option("--messages", default=10_000_000, show_default=True, help="for the collector")
+@click.option("--trades", default=0, help="for window [default: 10 million] and memory [50 million]")
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench.json"), show_default=True)
-def main(only: tuple[str, ...], messages: int, out: Path) -> None:
+def main(only: tuple[str, ...], messages: int, trades: int, out: Path) -> None:
     """Measure, print, and write JSON."""
     machine = {
         "python": platform.python_version(),
@@ -123,7 +138,7 @@ def main(only: tuple[str, ...], messages: int, out: Path) -> None:
             click.echo(f"==> {part}", err=True)
             before, loop, began = os.getloadavg()[0], python_loop_ms(), time.monotonic()
             try:
-                results[part] = measure(part, folder, messages)
+                results[part] = measure(part, folder, messages, trades)
             except LeftOutError as error:
                 results[part] = {"left_out": str(error)}
             # What else the machine did shows in the load before; the part itself is in the load after.
