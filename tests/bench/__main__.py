@@ -50,7 +50,7 @@ PARTS = (
 )
 GOALS = {
     "collector": {"messages_per_cpu_second": "≥ 160,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
-    "analyzer": {"median_s": "< 2"},
+    "analyzer": {"median_s": "< 5", "peak_rss_mb": "< 300"},
     "cryptofeed": {"ratio": "≥ 6"},
     "outage": {"ours_lost": "0"},
     "latency": {"p99_ms": "≤ 500"},
