@@ -239,7 +239,7 @@ class Connection:
         if self._captured is not None:
             self._captured.closed()
         recorder, decoder = self._recorder, self.decoder
-        recorder.take(decoder.drain(), recv_us, source=self.number)
+        recorder.take_last(decoder.drain(), recv_us, self.number)
         cause = "collector_stopped" if reason == "cancelled" else "disconnected"
         recorder.event("replaced" if self._retired else cause, recv_us, detail=reason)
         if self._retired:

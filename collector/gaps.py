@@ -131,6 +131,10 @@ class GapTracker:
         """Whether the connection has the stream whole."""
         return source in self._whole[stream]
 
+    def carried_besides(self, source: int, stream: Stream, ts: int) -> bool:
+        """Whether another connection has had the stream whole since `ts` (event time, µs) or before."""
+        return any(other != source and since <= ts for other, since in self._whole.get(stream, {}).items())
+
     def carried_by(self, source: int) -> list[Stream]:
         return [stream for stream, carriers in self._whole.items() if source in carriers]
 

@@ -27,6 +27,7 @@ from collector.exchanges.base import (
 )
 from collector.gaps import GapTracker
 from collector.journal import Journal
+from collector.merged import MergedTickers
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, FeedEvent, Gap, Liquidation, Row, Ticker, Trade
 from collector.tally import Tally
@@ -84,6 +85,7 @@ class Recorder:
         self._liquidations: dict[tuple[str, str], int] = {}
         """(symbol, id) → event time (µs) of the newest ones."""
         self._untimed = UntimedStates()
+        self._merged = MergedTickers()
         self._joining: set[tuple[int, Stream]] = set()
         """(connection, book) that are acknowledged and wait for their snapshot."""
         self._raw = b""
@@ -114,6 +116,7 @@ class Recorder:
         self.tally.closed(number)
         self._garbled.pop(number, None)
         self._untimed.closed(number)
+        self._merged.closed(number)
         self._joining = {(source, stream) for source, stream in self._joining if source != number}
 
     def take(self, items: Sequence[Item], recv_us: int, raw: bytes = b"", source: int = 0) -> None:
@@ -123,6 +126,22 @@ class Recorder:
         handlers = self._handlers
         for item in items:
             handlers[type(item)](item)
+
+    def take_last(self, items: Sequence[Item], recv_us: int, source: int) -> None:
+        """What a connection that ended had held back. Of several updates of one moment it may not have had the last: where
+        another connection has the book, that one's row stands."""
+        carried = self.gaps.carried_besides
+        self.take(
+            [
+                item
+                for item in items
+                if not (
+                    isinstance(item, BookSnapshot) and carried(source, ("orderbook", item.symbol), item.ts)
+                )
+            ],
+            recv_us,
+            source=source,
+        )
 
     def decoder_failed(self, error: Exception, recv_us: int, raw: bytes, source: int) -> None:
         """A mistake of ours: the message is kept, and a moment declared missing in every stream it may be of."""
@@ -170,7 +189,10 @@ class Recorder:
             first = self._untimed.time_of(row, self._source)
             if first != row.ts:
                 row = msgspec.structs.replace(row, ts=first)
-        self._row(row)
+        if self._merged.is_whole(row, self._source) or not self.gaps.carried_besides(
+            self._source, ("tickers", row.symbol), row.ts
+        ):
+            self._row(row)
 
     def _row(self, row: MarketRow) -> None:
         kind = type(row)
