@@ -16,8 +16,8 @@ from analyzer.windows import Window
 
 PIECE_SECONDS = 400_000
 """Seconds times instruments of a piece: about 60 MB of Arrow and numpy at a time."""
-PIECE_ROWS = 5_000_000
-"""Recorded rows of a piece: the server sorts them for some queries."""
+PIECE_ROWS = 20_000_000
+"""Recorded rows of a piece: the server sorts them for some queries. A piece costs a look at all rows of the window."""
 ACROSS_SECONDS = 2_500_000
 """Seconds times instruments that are compared: a day of 28, or four hours of 173."""
 TABLES = ("trades", "orderbook", "liquidations", "tickers")
