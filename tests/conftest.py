@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from collector.config import QuestDBConfig, RetentionConfig
+from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import (
     PG_PASSWORD,
@@ -28,11 +28,9 @@ from collector.database.endpoint import (
     require_supported,
     wait_until_ready,
 )
-from collector.database.migrate import migrate
+from tests.anew import MARKER, anew
 
 IMAGE = "questdb/questdb:9.3.4"
-MARKER = "evenkeel_test_server"
-"""A table of this name says that the server is for tests, so that everything in it may be dropped."""
 ROWS_TIMEOUT = 60.0
 WORKERS = 2
 """Most cases wait; each worker has a QuestDB beside it."""
@@ -121,15 +119,8 @@ def _container(stack: ExitStack) -> Endpoint:
 @pytest.fixture
 def database(questdb: Endpoint) -> Endpoint:
     """The server with the migrated tables, all empty."""
-    empty(questdb)
-    migrate(questdb, RetentionConfig())
+    anew(questdb)
     return questdb
-
-
-def empty(endpoint: Endpoint) -> None:
-    """Drop all tables and views of the test server."""
-    query(endpoint, "DROP ALL TABLES")
-    query(endpoint, f"CREATE TABLE IF NOT EXISTS {MARKER} (ts TIMESTAMP)")
 
 
 def query(endpoint: Endpoint, sql: str) -> list[tuple[Any, ...]]:
@@ -142,7 +133,12 @@ def query(endpoint: Endpoint, sql: str) -> list[tuple[Any, ...]]:
 def wait_rows(endpoint: Endpoint, table: str, count: int) -> None:
     """Return when the table shows at least `count` rows; fail when it doesn't in a minute."""
     deadline = time.monotonic() + ROWS_TIMEOUT
-    while (found := query(endpoint, f"SELECT count() FROM {table}")[0][0]) < count:
-        if time.monotonic() > deadline:
-            pytest.fail(f"{table} has {found} rows after {ROWS_TIMEOUT:g} s, expected {count}")
-        time.sleep(0.02)
+    with connect(endpoint) as connection:
+        while True:
+            row = connection.execute(f"SELECT count() FROM {table}").fetchone()
+            found = row[0] if row else 0
+            if found >= count:
+                return
+            if time.monotonic() > deadline:
+                pytest.fail(f"{table} has {found} rows after {ROWS_TIMEOUT:g} s, expected {count}")
+            time.sleep(0.02)

@@ -11,12 +11,11 @@ from typing import Any
 import pytest
 import yaml
 
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
-from collector.database.migrate import migrate
 from tests.analyzer import market_now
 from tests.analyzer.market_now import BTC, VENUE
-from tests.conftest import empty, query, wait_rows
+from tests.anew import anew
+from tests.conftest import query, wait_rows
 
 GRAFANA = Path(__file__).parents[1] / "ops/grafana"
 BOARDS: dict[str, dict[str, Any]] = {
@@ -32,8 +31,7 @@ QUERIES = [
 
 @pytest.fixture(scope="module")
 def filled(questdb: Endpoint) -> Endpoint:
-    empty(questdb)
-    migrate(questdb, RetentionConfig())
+    anew(questdb)
     market_now.fill(questdb)
     where = f"'{VENUE[0]}', '{VENUE[1]}'"
     for age, messages in ((30, 100), (20, 300), (10, 500)):

@@ -13,7 +13,8 @@ import pytest
 from collector.config import Duration, RetentionConfig
 from collector.database.endpoint import DatabaseError, Endpoint, connect
 from collector.database.migrate import migrate, migrations, pending, set_ttls, split
-from tests.conftest import empty, query, wait_rows
+from tests.anew import empty
+from tests.conftest import query, wait_rows
 from tests.processes import wait_until
 
 KEEP = RetentionConfig()

@@ -31,13 +31,12 @@ from analyzer.dashboard.reader import Reader, UnavailableError
 from analyzer.dashboard.server import application
 from analyzer.dashboard.system import ProcessCharts, Sample, rates
 from analyzer.dashboard.tiles import tiles as status_tiles
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
-from collector.database.migrate import migrate
 from tests.analyzer import dashboard_tables as tables
 from tests.analyzer.dashboard_tables import dashboard
 from tests.analyzer.fixtures import analyzer, settings
-from tests.conftest import empty, query
+from tests.anew import anew
+from tests.conftest import query
 from tests.processes import wait_until
 from tests.tcp_proxy import TcpProxy
 
@@ -49,8 +48,7 @@ class Filled:
     """One database for the module, and an application on it."""
 
     def __init__(self, endpoint: Endpoint) -> None:
-        empty(endpoint)
-        migrate(endpoint, RetentionConfig())
+        anew(endpoint)
         self.endpoint = endpoint
         self.now = datetime.now(UTC)
         self.last = tables.fill(endpoint, self.now)

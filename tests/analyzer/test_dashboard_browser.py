@@ -16,12 +16,10 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import BrowserContext, Page, sync_playwright
 
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
-from collector.database.migrate import migrate
 from tests.analyzer import dashboard_tables as tables
 from tests.analyzer.fixtures import settings
-from tests.conftest import empty
+from tests.anew import anew
 from tests.tcp_proxy import TcpProxy
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -80,8 +78,7 @@ def site(questdb: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     if named := os.environ.get("EVENKEEL_SCREENSHOTS"):
         shots.append(Path(named))
         shots[-1].mkdir(parents=True, exist_ok=True)
-    empty(questdb)
-    migrate(questdb, RetentionConfig())
+    anew(questdb)
     tables.fill(questdb, datetime.now(UTC))
     server = urlsplit(questdb.pg)
     proxy = TcpProxy(server.hostname or "", server.port or 0)

@@ -18,13 +18,11 @@ import numpy as np
 import pytest
 
 from analyzer.queries import Query, queries, with_settings
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
-from collector.database.migrate import migrate
 from tests.analyzer import market_now
 from tests.analyzer.fixtures import analyzer, settings
 from tests.analyzer.market_now import BITCOIN, BTC, ETHER, OTHER, SECOND, SECONDS, VENUE
-from tests.conftest import empty
+from tests.anew import anew, empty
 
 ALL = queries()
 QUIET = {"suspended_tables", "bars_check"}
@@ -34,8 +32,7 @@ Ask = Callable[..., list[dict[str, Any]]]
 
 @pytest.fixture(scope="module")
 def filled(questdb: Endpoint) -> tuple[Endpoint, int]:
-    empty(questdb)
-    migrate(questdb, RetentionConfig())
+    anew(questdb)
     return questdb, market_now.fill(questdb)
 
 

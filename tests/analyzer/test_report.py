@@ -25,15 +25,14 @@ from analyzer.reports.reading import read, varied
 from analyzer.reports.steps import step_of
 from analyzer.source import Source
 from analyzer.windows import Window
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
-from collector.database.migrate import migrate
 from collector.rows import BookSnapshot, FeedEvent, Trade
 from tests.analyzer import market_now
 from tests.analyzer.fixtures import analyzer, settings, store
 from tests.analyzer.market_now import BITCOIN, BTC, ETHER, OTHER, SECOND, SECONDS, SPOT, VENUE
+from tests.anew import anew
 from tests.browser import needs_chromium, opened
-from tests.conftest import empty, query, wait_rows
+from tests.conftest import query, wait_rows
 from tests.processes import CLEAN_ENVIRONMENT
 
 HOSTILE = '<img src=x onerror="window.pwned=1">|`*[x](javascript:window.pwned=1)'
@@ -43,8 +42,7 @@ SCORES = (("score", 74.0), ("verdict", 1.0), ("weight", 1.0), ("order_flow", 81.
 
 class Filled:
     def __init__(self, endpoint: Endpoint) -> None:
-        empty(endpoint)
-        migrate(endpoint, RetentionConfig())
+        anew(endpoint)
         self.endpoint = endpoint
         t0 = market_now.fill(endpoint)
         end = t0 + SECONDS * SECOND
