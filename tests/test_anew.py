@@ -20,7 +20,8 @@ def schema(endpoint: Endpoint) -> dict[str, Any]:
     )
     views = query(
         endpoint,
-        "SELECT view_name, refresh_type, base_table_name, view_sql, view_status = 'invalid' FROM materialized_views() ORDER BY 1",
+        "SELECT view_name, refresh_type, base_table_name, view_sql, view_status = 'invalid' "
+        "FROM materialized_views() ORDER BY 1",
     )
     # But for what an index would have, which no column has.
     asked = 'SELECT "column", type, indexed, symbolCached, symbolCapacity, designated, upsertKey FROM '
