@@ -13,7 +13,7 @@ from analyzer.config import Endpoint as AnalyzerEndpoint
 from analyzer.dashboard.reader import Reader
 from analyzer.dashboard.server import application
 from collector.database.endpoint import Endpoint
-from tests.conftest import empty
+from tests.anew import empty
 
 
 @pytest.mark.parametrize("tables", ["none", "migrated"])
