@@ -16,6 +16,7 @@ from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from collector.config import QuestDBConfig
 from collector.database import managed
@@ -31,11 +32,16 @@ from collector.database.endpoint import (
 from tests.anew import MARKER, anew
 
 IMAGE = "questdb/questdb:9.3.4"
-ROWS_TIMEOUT = 60.0
+ROWS_TIMEOUT = 180.0
 WORKERS = 2
 """Most cases wait; each worker has a QuestDB beside it."""
 # Servers of tests live for seconds, in which the optimizing compiler and parallel collectors cost more than they give.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("evenkeel", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("evenkeel")
 
 
 @cache
@@ -131,7 +137,7 @@ def query(endpoint: Endpoint, sql: str) -> list[tuple[Any, ...]]:
 
 
 def wait_rows(endpoint: Endpoint, table: str, count: int) -> None:
-    """Return when the table shows at least `count` rows; fail when it doesn't in a minute."""
+    """Return when the table shows at least `count` rows; fail when it doesn't in three minutes."""
     deadline = time.monotonic() + ROWS_TIMEOUT
     with connect(endpoint) as connection:
         while True:

@@ -18,7 +18,7 @@ from collector.database.endpoint import Endpoint
 CLEAN_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EVENKEEL_")}
 
 
-def collector(*arguments: str, timeout: float = 90) -> subprocess.CompletedProcess[str]:
+def collector(*arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
     """Run to the end."""
     return subprocess.run(
         [sys.executable, "-m", "collector", *arguments],
@@ -52,7 +52,7 @@ class Background:
         answer: dict[str, Any] = json.loads(text)
         return answer
 
-    def end(self, number: int = signal.SIGTERM, timeout: float = 60) -> int:
+    def end(self, number: int = signal.SIGTERM, timeout: float = 120) -> int:
         """Send a signal; the exit code."""
         if self.process.poll() is None:
             self.process.send_signal(number)
@@ -87,7 +87,7 @@ def config_file(
     return path
 
 
-def wait_until(condition: Callable[[], bool], timeout: float = 30, what: str = "the condition") -> None:
+def wait_until(condition: Callable[[], bool], timeout: float = 120, what: str = "the condition") -> None:
     deadline = time.monotonic() + timeout
     while not condition():
         assert time.monotonic() < deadline, f"{what} did not come about within {timeout} s"

@@ -50,6 +50,19 @@ def test_nothing_is_missing_and_a_stop_loses_nothing(tmp_path: Path, database: E
     assert open_gaps == [("collector_stopped",)]
 
 
+def count(endpoint: Endpoint, condition: str) -> int:
+    return int(query(endpoint, f"SELECT count() FROM {condition}")[0][0])
+
+
+def all_told(endpoint: Endpoint) -> bool:
+    return (
+        count(endpoint, "feed_events WHERE event = 'disconnected'") >= 3
+        and count(endpoint, "gaps WHERE cause = 'disconnected'") >= 4
+        and count(endpoint, "gaps WHERE cause = 'sequence_gap'") >= 2
+        and count(endpoint, "gaps WHERE to_ts IS NOT NULL AND to_ts >= from_ts") >= 6
+    )
+
+
 def test_disconnects_and_skipped_sequences_are_declared(tmp_path: Path, database: Endpoint) -> None:
     ledger = tmp_path / "ledger.jsonl"
     simulate = ["simulate", "--port", "0", "--rate", "2000", "--ledger", str(ledger)]
@@ -58,7 +71,7 @@ def test_disconnects_and_skipped_sequences_are_declared(tmp_path: Path, database
         ready = exchange.line()
         config = config_file(tmp_path, database, ready["ws_urls"]["linear"], ready["rest_url"])
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-            time.sleep(10)
+            wait_until(lambda: all_told(database), what="three disconnects and all that is expected below")
             assert recording.end(signal.SIGTERM) == 0
         exchange.end()
     totals = verify(ledger, config)
@@ -71,8 +84,9 @@ def test_disconnects_and_skipped_sequences_are_declared(tmp_path: Path, database
     assert closed[0][0] >= 6
 
 
-def connected(log: Path) -> bool:
-    return "connected" in log.read_text()
+def recorded_since(endpoint: Endpoint, started: int) -> bool:
+    """Whether QuestDB has a trade that was received later."""
+    return count(endpoint, f"trades WHERE recv_ts > {started}") > 0
 
 
 def test_killed_in_a_loop_declares_what_it_lost(tmp_path: Path, database: Endpoint) -> None:
@@ -83,14 +97,15 @@ def test_killed_in_a_loop_declares_what_it_lost(tmp_path: Path, database: Endpoi
         config = config_file(tmp_path, database, ready["ws_urls"]["linear"], ready["rest_url"])
         for number in range(3):
             log = tmp_path / f"collector-{number}.log"
+            started = time.time_ns() // 1000
             with background(log, "run", "--config", str(config)) as recording:
-                wait_until(partial(connected, log), what="the start")
+                wait_until(partial(recorded_since, database, started), what="the start")
                 time.sleep(2)
                 assert recording.end(signal.SIGKILL) == -signal.SIGKILL
-        last = tmp_path / "last.log"
-        with background(last, "run", "--config", str(config)) as recording:
-            wait_until(lambda: "connected" in last.read_text(), what="the last start")
-            time.sleep(4)
+        started = time.time_ns() // 1000
+        with background(tmp_path / "last.log", "run", "--config", str(config)) as recording:
+            wait_until(partial(recorded_since, database, started), what="the last start")
+            time.sleep(2)
             assert recording.end(signal.SIGTERM) == 0
         exchange.end()
     totals = verify(ledger, config)
@@ -245,7 +260,12 @@ def test_a_symbol_refused_by_the_socket_does_not_stop_the_others(tmp_path: Path,
             tmp_path, database, exchange.line()["ws_urls"]["linear"], symbols=["BTCUSDT", "GONEUSDT"]
         )
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-            time.sleep(5)
+            wait_until(
+                lambda: count(database, "feed_events WHERE event = 'rejected'") >= 4, what="the refusals"
+            )
+            wait_until(
+                lambda: count(database, "trades WHERE symbol = 'BTCUSDT'") > 50, what="the other's trades"
+            )
             assert recording.end(signal.SIGTERM) == 0
         exchange.end()
     assert query(database, "SELECT count() FROM trades WHERE symbol = 'BTCUSDT'")[0][0] > 50

@@ -66,18 +66,18 @@ def test_one_of_two_collectors_is_killed_and_nothing_is_missing_or_twice(
         configs = [configure(folder, database, venue, ready) for folder in (one, other)]
         runs = [("run", "--config", str(config)) for config in configs]
         with background(tmp_path / "other.log", *runs[1]) as steady:
-            wait_until(lambda: (other / "journal" / "collector").exists(), timeout=60)
-            wait_until(lambda: whole(name_of(other), 0), timeout=60, what="the first collector")
+            wait_until(lambda: (other / "journal" / "collector").exists(), timeout=120)
+            wait_until(lambda: whole(name_of(other), 0), timeout=120, what="the first collector")
             began = datetime.now(UTC)
             with background(tmp_path / "one.log", *runs[0]) as victim:
-                wait_until(lambda: (one / "journal" / "collector").exists(), timeout=60)
-                wait_until(lambda: whole(name_of(one), 0), timeout=60, what="the second collector")
+                wait_until(lambda: (one / "journal" / "collector").exists(), timeout=120)
+                wait_until(lambda: whole(name_of(one), 0), timeout=120, what="the second collector")
                 time.sleep(2)
                 victim.end(signal.SIGKILL)
             time.sleep(2)
             again = time.time_ns() // 1000
             with background(tmp_path / "one.log", *runs[0]) as victim:
-                wait_until(lambda: whole(name_of(one), again), timeout=60, what="the one that was killed")
+                wait_until(lambda: whole(name_of(one), again), timeout=120, what="the one that was killed")
                 time.sleep(1)
                 ended = datetime.now(UTC)
                 time.sleep(0.5)

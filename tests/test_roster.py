@@ -30,7 +30,7 @@ def test_a_delisted_symbol_is_dropped_and_the_others_lose_nothing(tmp_path: Path
         config = config_file(tmp_path, database, *urls, symbols=["*USDT"], symbols_refresh="2s")
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
             dropped = "SELECT DISTINCT symbol FROM feed_events WHERE event = 'dropped'"
-            wait_until(lambda: query(database, dropped) == [("SOLUSDT",)], timeout=90, what="the drop")
+            wait_until(lambda: query(database, dropped) == [("SOLUSDT",)], timeout=120, what="the drop")
             time.sleep(2)
             exchange.end()
             time.sleep(0.5)

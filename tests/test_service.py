@@ -141,7 +141,7 @@ def test_a_foreground_server(tmp_path: Path, systemd: Systemd) -> None:
     settings = QuestDBConfig(data=str(data), **ports)  # type: ignore[arg-type]
     arguments = ["db", "run", "--config", str(config)]
     with background(tmp_path / "first.log", *arguments, **systemd.environment) as server:
-        wait_until(lambda: systemd.count("READY") == 1, 60, "READY")
+        wait_until(lambda: systemd.count("READY") == 1, 120, "READY")
         systemd.await_more("WATCHDOG", 2)
         found = managed.start(settings)
         assert query(managed.endpoint_of(found, settings), "SELECT 1") == [(1,)]
@@ -151,7 +151,7 @@ def test_a_foreground_server(tmp_path: Path, systemd: Systemd) -> None:
         with pytest.raises(Exception, match="systemctl start evenkeel-questdb"):
             managed.start(settings)
     with background(tmp_path / "second.log", *arguments, **systemd.environment) as server:
-        wait_until(lambda: systemd.count("READY") == 2, 60, "READY")
+        wait_until(lambda: systemd.count("READY") == 2, 120, "READY")
         again = managed.status(settings)
         assert again is not None
         assert server.end(signal.SIGTERM) == 0
@@ -170,7 +170,7 @@ def test_the_schedule(tmp_path: Path, database: Endpoint, systemd: Systemd) -> N
         child = subprocess.Popen([*command, "--analyses", "coverage"], stderr=log, env=environment)
         try:
             wait_until(lambda: systemd.count("READY") == 1, what="READY")
-            wait_until(lambda: systemd.status().startswith("1 passes, 0 failed"), 60, "a pass")
+            wait_until(lambda: systemd.status().startswith("1 passes, 0 failed"), 120, "a pass")
             systemd.await_more("WATCHDOG", 2)
             child.send_signal(signal.SIGTERM)
             assert child.wait(30) == 0

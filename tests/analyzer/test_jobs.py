@@ -116,8 +116,8 @@ def test_after_a_standstill_it_catches_up_and_declares_what_it_does_not(
     """The last passes were 11 hours ago; the limit is 4 hours. One analysis of two did its part up to an hour ago."""
     text = '[analyzer]\nsettle = "100ms"\nwindow = "1h"\nevery = "1h"\ncatch_up = "4h"\n'
     config = settings(tmp_path, database, text)
-    if datetime.now(UTC).minute > 56:  # the hour must not turn meanwhile
-        wait_until(lambda: datetime.now(UTC).minute < 56, timeout=300, what="the next hour")
+    if datetime.now(UTC).minute > 57:  # the hour must not turn meanwhile
+        wait_until(lambda: datetime.now(UTC).minute < 57, timeout=300, what="the next hour")
     now = aligned(datetime.now(UTC), HOUR)
     add_runs(database, "flow", [now - 12 * HOUR, now - 11 * HOUR])
     add_runs(database, "bars", [now - n * HOUR for n in range(12, 0, -1)])

@@ -130,7 +130,7 @@ class Rig:
 
     def wait_recording(self, messages: int = 500) -> None:
         """Until the collector that was started last has taken in so many messages, and written its state."""
-        wait_until(lambda: self.health().get("messages", 0) > messages, 60, "the first messages")
+        wait_until(lambda: self.health().get("messages", 0) > messages, 120, "the first messages")
         time.sleep(1)
 
     def health(self) -> dict[str, Any]:
@@ -148,7 +148,7 @@ class Rig:
             waits = any("QuestDB" in reason for reason in health.get("reasons", ["QuestDB"]))
             return not waits and health["journal_pending_bytes"] < 256 << 10
 
-        wait_until(shipped, 90, "the journal's backlog")
+        wait_until(shipped, 180, "the journal's backlog")
 
     def stop(self) -> None:
         """The exchange ends, so that nothing more is sent; then the collector, which must end well."""

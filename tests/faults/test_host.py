@@ -47,7 +47,7 @@ def test_name_service_fails(rig: Rig, database: Endpoint, tmp_path: Path) -> Non
     times = int(seconds(3, 11))
     wait_until(lambda: asked.exists() and len(asked.read_text()) >= times, 600, "the attempts")
     (tmp_path / "no_dns").unlink()
-    wait_until(lambda: rig.health().get("messages", 0) > 500, 90, "the recording")
+    wait_until(lambda: rig.health().get("messages", 0) > 500, 120, "the recording")
     rig.stop()
     assert rig.verify()["missing"] == 0
     assert rig.events()["connect_failed"] >= times

@@ -30,6 +30,10 @@ def newest_segment(rig: Rig) -> Path:
     return max(rig.journal.glob("*.journal"))
 
 
+def resolved(log: str, rule: str) -> bool:
+    return any("alert resolved" in line and rule in line for line in log.splitlines())
+
+
 def test_disk_of_the_journal_is_full(rig: Rig, database: Endpoint, tmp_path: Path, stack: ExitStack) -> None:
     """Books are given up first, then tickers, then the rest; every interval is declared and alerted."""
     disk = tmp_path / "disk"
@@ -42,10 +46,10 @@ def test_disk_of_the_journal_is_full(rig: Rig, database: Endpoint, tmp_path: Pat
     rig.record()
     rig.wait_recording()
     proxy.fault = lambda number: 503
-    wait_until(lambda: "Trade" in rig.log.read_text().split("given up")[-1], 90, "the last kind's shedding")
+    wait_until(lambda: "Trade" in rig.log.read_text().split("given up")[-1], 180, "the last kind's shedding")
     time.sleep(seconds(2, 20))
     proxy.fault = lambda number: None
-    wait_until(lambda: "alert resolved" in rig.log.read_text(), what="the end of the shedding")
+    wait_until(lambda: resolved(rig.log.read_text(), "journal_quota"), what="the end of the shedding")
     rig.settle(3)
     rig.stop()
     totals = rig.verify()
@@ -105,7 +109,7 @@ def test_two_collectors_on_one_journal(rig: Rig, database: Endpoint) -> None:
     first = rig.record()
     rig.wait_recording()
     second = rig.record()
-    assert second.process.wait(20) == 1
+    assert second.process.wait(120) == 1
     assert "in use by another collector" in rig.log.read_text()
     rig.collector = first
     rig.settle(1)

@@ -286,7 +286,7 @@ def test_disconnects_at_random_moments(recording: Rig) -> None:
     for _ in range(int(seconds(3, 20))):
         time.sleep(1.3)
         recording.wire.cut()
-    wait_until(lambda: recording.health().get("ready", False), 60, "the reconnection")
+    wait_until(lambda: recording.health().get("ready", False), 120, "the reconnection")
     assert finish(recording)["missing"] > 0
 
 
