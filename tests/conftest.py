@@ -35,7 +35,7 @@ IMAGE = "questdb/questdb:9.3.4"
 ROWS_TIMEOUT = 180.0
 WORKERS = 2
 """Most cases wait; each worker has a QuestDB beside it."""
-# Tables are dropped all the time here, and a plan that is kept from before can crash the server: SIGSEGV in a parallel GROUP BY.
+# Tables are dropped all the time here, and a plan kept from before can crash the server: SIGSEGV in a parallel GROUP BY.
 for switch in ("QDB_PG_SELECT_CACHE_ENABLED", "QDB_HTTP_QUERY_CACHE_ENABLED"):
     os.environ.setdefault(switch, "false")
 # Servers of tests live for seconds, in which the optimizing compiler and parallel collectors cost more than they give.
