@@ -13,7 +13,7 @@ from collector.database.endpoint import Endpoint
 from collector.demo import feed_table
 from collector.exchanges import EXCHANGES
 from tests.conftest import query
-from tests.processes import Background, background, collector, wait_until
+from tests.processes import Background, background, collector
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
@@ -67,9 +67,7 @@ def test_what_a_tormented_venue_loses_is_declared(tmp_path: Path, database: Endp
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         config = configuration(tmp_path, database, venue, exchange)
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-            feeds = config.read_text().count("[[feeds]]")
-            wait_until(lambda: cut_twice(database) == feeds, what="two disconnects of every feed")
-            wait_until(lambda: bool(refusals(database)), what="a refusal")
+            time.sleep(11)
             exchange.end()
             time.sleep(0.5)
             assert recording.end(signal.SIGTERM) == 0
@@ -78,14 +76,3 @@ def test_what_a_tormented_venue_loses_is_declared(tmp_path: Path, database: Endp
     events = {event for (event,) in query(database, "SELECT DISTINCT event FROM feed_events")}
     assert "disconnected" in events
     assert events & {"rejected", "refused"}
-
-
-def cut_twice(endpoint: Endpoint) -> int:
-    """How many feeds were."""
-    times = "SELECT exchange, market, count() times FROM feed_events WHERE event = 'disconnected'"
-    return int(query(endpoint, f"SELECT count() FROM ({times}) WHERE times >= 2")[0][0])
-
-
-def refusals(endpoint: Endpoint) -> int:
-    events = "event IN ('rejected', 'refused')"
-    return int(query(endpoint, f"SELECT count() FROM feed_events WHERE {events}")[0][0])
