@@ -91,7 +91,8 @@ def fill(endpoint: Endpoint, end: datetime) -> int:
     for channel in columns:
         query(
             endpoint,
-            f"INSERT INTO feed_events SELECT cast({start - 1} AS TIMESTAMP), cast({start} AS TIMESTAMP), 'bybit', 'linear', "
+            "INSERT INTO feed_events (ts, recv_ts, exchange, market, symbol, channel, event, detail) "
+            f"SELECT cast({start - 1} AS TIMESTAMP), cast({start} AS TIMESTAMP), 'bybit', 'linear', "
             f"'SYM' || lpad((x - 1)::string, 2, '0'), '{channel}', 'subscribed', '' FROM long_sequence({SYMBOLS})",
         )
     query(
