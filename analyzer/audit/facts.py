@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from analyzer.alerts.record import Alert
 from analyzer.audit import queries
 from analyzer.passes.coverage import CHANNELS, COVERAGE, Interval, Stream, begun, holes_of
 from analyzer.passes.groups import microseconds
@@ -126,18 +127,6 @@ class Received(msgspec.Struct, frozen=True):
     silences: tuple[int, int]
 
 
-class AlertRow(msgspec.Struct, frozen=True):
-    ts: int
-    rule: str
-    severity: str
-    state: str
-    exchange: str
-    market: str
-    symbol: str
-    value: float | None
-    message: str
-
-
 class Facts(msgspec.Struct):
     window: Window
     samples: Samples
@@ -160,8 +149,8 @@ class Facts(msgspec.Struct):
     """Analyses by status."""
     last_run: int
     """µs; 0: none"""
-    alerts: list[AlertRow]
-    firing: list[AlertRow]
+    alerts: list[Alert]
+    firing: list[Alert]
     """At the window's end."""
     suspended: list[tuple[str, str]] | None
     """Tables now, with the reason; None where the window does not end now."""
@@ -223,8 +212,8 @@ def read(source: Source, window: Window, live: bool) -> Facts:
         },
         runs=dict(rows(queries.RUNS, "analysis_runs")),
         last_run=(last_run[0][0] or 0) if last_run else 0,
-        alerts=[AlertRow(*row) for row in rows(queries.ALERTS, "alerts")],
-        firing=[AlertRow(*row) for row in rows(queries.FIRING, "alerts")],
+        alerts=[Alert(*row) for row in rows(queries.ALERTS, "alerts")],
+        firing=[Alert(*row) for row in rows(queries.FIRING, "alerts")],
         suspended=[(name, reason) for name, reason in source.rows(queries.SUSPENDED)] if live else None,
     )
 

@@ -12,7 +12,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from analyzer.audit.facts import STATS, AlertRow, Declared, Delay, Event, Facts, ProcessEvent, Samples
+from analyzer.alerts.record import Alert
+from analyzer.audit.facts import STATS, Declared, Delay, Event, Facts, ProcessEvent, Samples
 from analyzer.audit.figures import figures_of
 from analyzer.audit.memory import memory_of
 from analyzer.audit.processes import down_times, restarts_of, runs_of
@@ -170,10 +171,8 @@ def test_the_rest_of_the_findings() -> None:
     assert verdict(facts(rows, runs={"ok": 9}), "failed_runs") == "ok"
     assert verdict(facts(rows, runs={"ok": 9, "failed": 1}), "failed_runs") == "warning"
     told = ("critical", "firing", "*", "*", "*", 1.0, "QuestDB is away")
-    assert (
-        verdict(facts(rows, firing=[AlertRow(START, "questdb_unavailable", *told)]), "firing") == "critical"
-    )
-    assert verdict(facts(rows, firing=[AlertRow(START, "whale", *told)]), "firing") == "ok"
+    assert verdict(facts(rows, firing=[Alert(START, "questdb_unavailable", *told)]), "firing") == "critical"
+    assert verdict(facts(rows, firing=[Alert(START, "whale", *told)]), "firing") == "ok"
     counts = Counter({(*WHO, "rejected"): 1})
     assert verdict(facts(rows, event_counts=counts), "rejected") == "warning"
     quiet = [msgspec.structs.replace(row, messages=0) for row in rows]

@@ -6,7 +6,6 @@ Screenshots are kept in pytest's folder, and in that named by EVENKEEL_SCREENSHO
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -20,19 +19,9 @@ from collector.database.endpoint import Endpoint
 from tests.analyzer import dashboard_tables as tables
 from tests.analyzer.fixtures import settings
 from tests.anew import anew
+from tests.browser import CHROMIUM, FLAGS, needs_chromium
 from tests.tcp_proxy import TcpProxy
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 DEADLINE_MS = 180_000
 DRAWN = "name => document.querySelector(`#${name}-graph .js-plotly-plot`)?.data?.length > 0"
 TRACE = """([name, trace]) => {
@@ -40,7 +29,7 @@ TRACE = """([name, trace]) => {
   return found ? Array.from(found.y) : null;
 }"""
 
-pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium is installed")
+pytestmark = needs_chromium
 
 
 class Site:
@@ -87,7 +76,7 @@ def site(questdb: Endpoint, tmp_path_factory: pytest.TempPathFactory) -> Iterato
     try:
         with tables.dashboard(config, folder / "log") as (_, url), sync_playwright() as playwright:
             context = playwright.chromium.launch_persistent_context(
-                folder / "profile", executable_path=CHROMIUM, args=FLAGS, headless=True
+                folder / "profile", executable_path=CHROMIUM, args=list(FLAGS), headless=True
             )
             yield Site(url, proxy, questdb, context, shots)
             context.close()
