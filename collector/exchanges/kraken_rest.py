@@ -93,7 +93,8 @@ def apart(name: str) -> str:
 
 class KrakenHistory:
     """By time, from the beginning of the hole on, until a trade is younger than it or there is no more: then it is
-    complete."""
+    complete. A page may end between trades of one time, so the next begins with that time again, instead of after it as
+    the `last` of an answer does; where one time fills a page, the rest can't be had."""
 
     reach = "all trades, by time"
 
@@ -101,8 +102,7 @@ class KrakenHistory:
         self._market = market
 
     def request(self, hole: Hole, instrument: Instrument | None) -> Request:
-        # A microsecond more, as it is not documented whether the bound belongs to it.
-        return since(hole, str((hole.from_ts - 1) * 1000))
+        return since(hole, hole.from_ts)
 
     def page(
         self, hole: Hole, instrument: Instrument | None, request: Request, body: bytes, recv_us: int
@@ -112,7 +112,6 @@ class KrakenHistory:
         try:
             (items,) = (value for key, value in result.items() if key != "last")
             trades = [self._trade(hole.symbol, item, recv_us) for item in items]
-            last = str(result["last"])
         except (KeyError, TypeError, AttributeError, ValueError, IndexError, InvalidOperation) as error:
             raise BadAnswerError(f"not a trade: {error!r}") from error
         ended = len(trades) < PAGE or trades[-1].ts > hole.to_ts
@@ -120,8 +119,8 @@ class KrakenHistory:
         first = int(hole.last_id) + 1 if hole.last_id.isdigit() else 0
         end = int(hole.next_id) if hole.next_id.isdigit() else INFINITY
         inside = [trade for trade in trades if first <= int(trade.trade_id) < end]
-        stuck = request == since(hole, last)
-        return Page(inside, None if ended or stuck else since(hole, last), complete=ended)
+        following = None if ended else since(hole, trades[-1].ts)
+        return Page(inside, None if following == request else following, complete=ended)
 
     def _trade(self, symbol: str, item: list[Any], recv_us: int) -> Trade:
         price, qty, side, trade_id = number(item[0]), number(item[1]), SIDES[item[3]], int(item[6])
@@ -131,5 +130,7 @@ class KrakenHistory:
         return Trade(ts, recv_us, "kraken", self._market, symbol, side, price, qty, str(trade_id))
 
 
-def since(hole: Hole, at: str) -> Request:
-    return Request(f"/0/public/Trades?pair={pair_of(hole.symbol)}&since={at}&count={PAGE}")
+def since(hole: Hole, ts: int) -> Request:
+    """Trades from `ts` (µs) on: asked for from a microsecond before, as it is not documented whether the bound belongs to
+    them."""
+    return Request(f"/0/public/Trades?pair={pair_of(hole.symbol)}&since={(ts - 1) * 1000}&count={PAGE}")

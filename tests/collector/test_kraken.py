@@ -266,25 +266,38 @@ def test_an_answer_that_is_none(body: bytes) -> None:
             read("spot", body)
 
 
+def trades_page(numbers: range, apart_ns: int = 1000) -> bytes:
+    rows = ",".join(
+        f'["2.5","4",{TS // 10**6}.{number * apart_ns:09d},"s","l","",{number}]' for number in numbers
+    )
+    return f'{{"error":[],"result":{{"XXBTZUSD":[{rows}],"last":"77"}}}}'.encode()
+
+
 def test_history_goes_on_until_it_is_past_the_hole() -> None:
     hole = Hole(symbol="BTC/USD", from_ts=TS, to_ts=TS + 10**6, last_id="5", next_id="8")
     history = KrakenHistory("spot")
     request = history.request(hole, None)
     assert f"pair=XBTUSD&since={(TS - 1) * 1000}&" in request.path
 
-    def page(numbers: range, last: int) -> bytes:
-        seconds = TS // 10**6
-        rows = ",".join(f'["2.5","4",{seconds}.{n:09d},"s","l","",{n}]' for n in numbers)
-        return f'{{"error":[],"result":{{"XXBTZUSD":[{rows}],"last":"{last}"}}}}'.encode()
-
-    short = history.page(hole, None, request, page(range(5, 9), 1), RECV)
+    short = history.page(hole, None, request, trades_page(range(5, 9)), RECV)
     assert short.complete
     assert [(t.trade_id, t.ts) for t in short.rows if isinstance(t, Trade)] == [
-        ("6", TS // 10**6 * 10**6),
-        ("7", TS // 10**6 * 10**6),
+        ("6", TS // 10**6 * 10**6 + 6),
+        ("7", TS // 10**6 * 10**6 + 7),
     ]
-    full = history.page(hole, None, request, page(range(1000), 77), RECV)
+    full = history.page(hole, None, request, trades_page(range(1000)), RECV)
     assert not full.complete
-    assert full.next is not None and "since=77&" in full.next.path
+    # The last trade's time is in the next page once more: the venue may have others of it.
+    last_us = TS // 10**6 * 10**6 + 999
+    assert full.next is not None and f"since={(last_us - 1) * 1000}&" in full.next.path
     with pytest.raises(BadAnswerError):
         history.page(hole, None, request, b'{"error":[],"result":{"X":[[1]],"last":"1"}}', RECV)
+
+
+def test_history_of_one_time_that_fills_a_page_is_not_complete() -> None:
+    since = TS // 10**6 * 10**6
+    hole = Hole(symbol="BTC/USD", from_ts=since, to_ts=since + 10**6, last_id="", next_id="")
+    history = KrakenHistory("spot")
+    page = history.page(hole, None, history.request(hole, None), trades_page(range(1000), 0), RECV)
+    assert not page.complete and page.next is None
+    assert len(page.rows) == 1000
