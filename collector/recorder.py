@@ -177,6 +177,9 @@ class Recorder:
 
     def _liquidation(self, row: Liquidation) -> None:
         """Where a venue tells no time, the first connection that brings it does."""
+        if row.ts != row.recv_ts:
+            self._row(row)
+            return
         seen = self._liquidations
         told = seen.setdefault((row.symbol, row.liq_id), row.ts)
         if len(seen) > MOST_LIQUIDATIONS:

@@ -424,9 +424,10 @@ def _run_loop(app: App, endpoint: Endpoint | None, duration: float | None) -> No
         await app.run(stop, endpoint, duration)
 
     _bound_heap()
-    # What exists now stays; what comes is mostly freed by reference counts, so full collections are rare.
+    # What exists now stays; what comes is freed by reference counts, except for what a post leaves behind in cycles: those
+    # are collected every few seconds, before there are enough of them to need memory of their own.
     gc.freeze()
-    gc.set_threshold(10_000, 10, 10)
+    gc.set_threshold(2_000, 10, 10)
     try:
         import uvloop
     except ImportError:
