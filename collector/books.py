@@ -141,6 +141,7 @@ class SampledBook(Book):
         "_bucket",
         "_contract",
         "_depth",
+        "_early",
         "_held_recv",
         "_interval",
         "_quoted",
@@ -165,6 +166,8 @@ class SampledBook(Book):
         self._contract = contract_size
         self._bucket = self._ts = self._seq = 0
         self._held_recv = 0  # receive time of the update whose state is not yet out; 0: none is held
+        self._early = 0
+        """Event time of a state that was let out before a newer update came: others of that time may follow."""
 
     def change(
         self,
@@ -179,7 +182,7 @@ class SampledBook(Book):
         interval = self._interval
         if interval:
             bucket = ts // interval
-            if bucket != self._bucket and self._held_recv:
+            if self._held_recv and (bucket != self._bucket or (ts != self._ts == self._early)):
                 self.release(out)
             self._bucket = bucket
             self.bids.update(bids)
@@ -195,7 +198,7 @@ class SampledBook(Book):
 
     def before(self, ts: int, out: list[Any]) -> None:
         """To be called with the time (µs) of an update before it is applied."""
-        if self._held_recv and ts // self._interval != self._bucket:
+        if self._held_recv and (ts // self._interval != self._bucket or (ts != self._ts == self._early)):
             self.release(out)
 
     def after(self, ts: int, recv_us: int, seq: int, out: list[Any]) -> None:
@@ -209,6 +212,7 @@ class SampledBook(Book):
     def flush(self, recv_us: int, out: list[Any]) -> None:
         """Let out what nothing newer has pushed out for an interval."""
         if self._held_recv and recv_us - self._held_recv >= self._interval:
+            self._early = self._ts
             self.release(out)
 
     def release(self, out: list[Any]) -> None:

@@ -43,6 +43,8 @@ TABLES = (
     "feed_events",
     "collector_stats",
 )
+RATE, SHARED_RATE = 2_000, 4_000
+"""Messages per second that an exchange's market makes; of several exchanges together, which share the machine's cores."""
 TORMENT = ["--spare", "--disconnect-every", "4s", "--skip-every", "200", "--refuse-every", "9"]
 START_SECONDS, STOP_SECONDS, SETTLE_SECONDS = 120.0, 90.0, 60.0
 
@@ -254,7 +256,12 @@ def record(
 
 @click.command()
 @click.option("--duration", default="50s", show_default=True, help="how long to record")
-@click.option("--rate", default=2000, show_default=True, help="messages per second that the exchange sends")
+@click.option(
+    "--rate",
+    type=click.IntRange(1),
+    help="messages per second that each exchange's market makes; with two connections and three markets it sends six times "
+    f"as many [default: {RATE:,}; of several exchanges {SHARED_RATE:,} in all]",
+)
 @click.option("--symbols", default="BTCUSDT,ETHUSDT,SOLUSDT", show_default=True)
 @click.option(
     "--venues",
@@ -270,7 +277,9 @@ def record(
 )
 @click.option("--keep", is_flag=True, help="leave QuestDB running, for its console")
 @reports_errors
-def demo(duration: str, rate: int, symbols: str, venues: str, torment: bool | None, keep: bool) -> None:
+def demo(
+    duration: str, rate: int | None, symbols: str, venues: str, torment: bool | None, keep: bool
+) -> None:
     """Record simulated exchanges into a real QuestDB, verify every row, and analyse it. Needs no network."""
     try:
         seconds = Duration.parse(duration)
@@ -280,6 +289,8 @@ def demo(duration: str, rate: int, symbols: str, venues: str, torment: bool | No
     tormented = venues == "all" if torment is None else torment
     if unknown := set(chosen) - set(SIMULATORS):
         raise click.BadParameter(f"no simulator of {', '.join(sorted(unknown))}", param_hint="--venues")
+    if rate is None:
+        rate = RATE if len(chosen) == 1 else SHARED_RATE // len(chosen)
     console = Console(width=None if sys.stdout.isatty() else 100)
     path = write_config(FOLDER, "", 0) if FOLDER.exists() else None
     if path is not None:

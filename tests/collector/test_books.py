@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from collector.books import Book, Side
+from collector.books import Book, SampledBook, Side
 
 PRICES = st.integers(1, 60).map(lambda n: n / 4)
 SIZES = st.integers(0, 3).map(float)
@@ -51,3 +51,20 @@ def test_updates_looked_at_late_end_in_the_same_book(
         at_once.settle()
         late.update(levels)
     assert late.top(99).tolist() == at_once.top(99).tolist()
+
+
+def test_a_state_let_out_in_the_middle_of_a_moment_is_put_right() -> None:
+    """A venue tells one moment in several messages, and a busy machine hears the last of them late."""
+    book, out = SampledBook(("x", "linear", "S"), 10, 10, 100_000), []
+    book.change(1_000_000, 1_000_100, 1, [(10.0, 1.0)], [(11.0, 1.0)], out)
+    book.flush(1_100_100, out)
+    assert [(row.ts, row.bids.tolist()) for row in out] == [(1_000_000, [[10.0], [1.0]])]
+    book.change(1_000_000, 1_200_000, 2, [(10.0, 2.0)], [], out)  # the rest of that moment
+    assert len(out) == 1
+    book.change(1_050_000, 1_200_000, 3, [(10.0, 3.0)], [], out)  # of the same interval
+    book.flush(1_400_000, out)
+    assert [(row.ts, row.seq, row.bids[1].tolist()) for row in out] == [
+        (1_000_000, 1, [1.0]),
+        (1_000_000, 2, [2.0]),  # in the place of the row before
+        (1_050_000, 3, [3.0]),
+    ]
