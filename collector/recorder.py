@@ -192,10 +192,13 @@ class Recorder:
             first = self._untimed.time_of(row, self._source)
             if first != row.ts:
                 row = msgspec.structs.replace(row, ts=first)
-        if self._merged.is_whole(row, self._source) or not self.gaps.carried_besides(
-            self._source, ("tickers", row.symbol), row.ts
-        ):
+        if len(self._sources) < 2:
+            self._merged.is_whole(row, self._source)
             self._row(row)
+            return
+        besides = self.gaps.carried_besides(self._source, ("tickers", row.symbol), row.ts)
+        if (stored := self._merged.of_several(row, self._source, besides)) is not None:
+            self._row(stored)
 
     def _row(self, row: MarketRow) -> None:
         kind = type(row)

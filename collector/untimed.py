@@ -44,8 +44,15 @@ class UntimedStates:
             states.popleft()
             told.begin += 1
         end = told.begin + len(states)
-        # On subscribing the venue sends the newest state once more.
-        for number in range(max(told.next_of.get(source, end - 1), told.begin), end):
+        if source in told.next_of:
+            numbers = range(max(told.next_of[source], told.begin), end)
+        else:
+            # On subscribing the venue sends the newest state once more; others may have brought newer ones meanwhile, and
+            # where a state was sent several times it is the first of these, lest the next ones find no place.
+            numbers = range(told.begin, end)
+            if states and states[-1][1] == state:
+                numbers = range(end - 1, end)
+        for number in numbers:
             first, known = states[number - told.begin]
             if known == state:
                 told.next_of[source] = number + 1

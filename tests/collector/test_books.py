@@ -6,6 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.books import Book, SampledBook, Side
+from collector.rows import BookSnapshot
 
 PRICES = st.integers(1, 60).map(lambda n: n / 4)
 SIZES = st.integers(0, 3).map(float)
@@ -55,7 +56,8 @@ def test_updates_looked_at_late_end_in_the_same_book(
 
 def test_a_state_let_out_in_the_middle_of_a_moment_is_put_right() -> None:
     """A venue tells one moment in several messages, and a busy machine hears the last of them late."""
-    book, out = SampledBook(("x", "linear", "S"), 10, 10, 100_000), []
+    out: list[BookSnapshot] = []
+    book = SampledBook(("x", "linear", "S"), 10, 10, 100_000)
     book.change(1_000_000, 1_000_100, 1, [(10.0, 1.0)], [(11.0, 1.0)], out)
     book.flush(1_100_100, out)
     assert [(row.ts, row.bids.tolist()) for row in out] == [(1_000_000, [[10.0], [1.0]])]

@@ -9,7 +9,7 @@ import pytest
 
 from collector.config import FeedConfig
 from collector.exchanges.base import Resynced, Subscribed
-from collector.merged import MergedTickers
+from collector.merged import MOST_ROWS, MOST_TIMES, MergedTickers
 from collector.recorder import Recorder, Source
 from collector.rows import BookSnapshot, Row, Ticker
 
@@ -34,6 +34,37 @@ def test_a_connection_that_begins_is_not_heard_before_it_knows_as_much() -> None
     merged.closed(1)
     assert not merged.is_whole(ticker(last=3.0, mark=2.0), 1)
     assert merged.is_whole(ticker(last=3.0, mark=2.0, bid=4.0, index=5.0), 1)
+
+
+def test_a_connection_that_is_behind_does_not_bring_back_the_first_of_a_moment() -> None:
+    merged = MergedTickers()
+    first, second = ticker(last=1.0), ticker(last=2.0)
+    assert [merged.of_several(row, 1, True) for row in (first, second)] == [first, second]
+    assert [merged.of_several(row, 2, True) for row in (first, second)] == [None, second]
+    third = ticker(last=3.0)  # it is ahead now
+    assert merged.of_several(third, 2, True) == third
+    assert merged.of_several(third, 1, True) == third
+
+
+def test_what_only_a_lesser_connection_brings_is_filled_up_with_what_was_known_then() -> None:
+    """An answer of REST belongs to the connection that asked."""
+    merged = MergedTickers()
+    for ts, mark in ((NOW - 20, 1.0), (NOW - 10, 2.0), (NOW + 10, 3.0)):
+        merged.of_several(Ticker(ts, ts, *WHERE, mark=mark, last=9.0), 1, True)
+    told = merged.of_several(ticker(open_interest=5.0), 2, True)
+    assert told == ticker(open_interest=5.0, mark=2.0, last=9.0)
+    early = Ticker(NOW - 30, NOW, *WHERE, open_interest=5.0)
+    assert merged.of_several(early, 2, True) is None
+    assert merged.of_several(early, 2, False) == early
+
+
+def test_what_is_kept_of_times_and_rows_is_bounded() -> None:
+    merged = MergedTickers()
+    for at in range(10 * MOST_TIMES):
+        for source in (1, 2):
+            merged.of_several(Ticker(NOW + at, NOW, *WHERE, last=1.0), source, True)
+    kept = merged._symbols[WHERE[2]]
+    assert (len(kept.most), len(kept.own), len(kept.rows)) == (MOST_TIMES, MOST_TIMES, MOST_ROWS)
 
 
 @pytest.fixture

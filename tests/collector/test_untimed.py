@@ -71,3 +71,11 @@ def test_a_connection_that_begins_anew_brings_the_newest_once_more() -> None:
         states.time_of(state(float(at), NOW + at), 1)
     states.closed(1)
     assert states.time_of(state(2.0, NOW + 9), 3) == NOW + 2
+
+
+def test_a_connection_that_begins_behind_the_other_finds_its_place() -> None:
+    states, marks = UntimedStates(), (1.0, 1.0, 1.0, 2.0)
+    for at, mark in enumerate(marks):
+        states.time_of(state(mark, NOW + at), 1)
+    late = [states.time_of(state(mark, NOW + 100 + at), 2) - NOW for at, mark in enumerate((*marks, 3.0))]
+    assert late == [0, 1, 2, 3, 104]
