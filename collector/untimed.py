@@ -16,6 +16,8 @@ MOST_TOLD = 64
 """States of a symbol that are held for the connections that have yet to bring them."""
 SAME_STATE_US = 10_000_000
 """Two connections bring one state within this time."""
+BEHIND_US = 1_000_000
+"""By how much a connection that begins may be behind."""
 
 
 class _Told:
@@ -47,11 +49,11 @@ class UntimedStates:
         if source in told.next_of:
             numbers = range(max(told.next_of[source], told.begin), end)
         else:
-            # On subscribing the venue sends the newest state once more; others may have brought newer ones meanwhile, and
-            # where a state was sent several times it is the first of these, lest the next ones find no place.
+            # On subscribing the venue sends the newest state once more; others may have brought newer ones meanwhile. Of
+            # equal ones the first of late, lest those that follow find no place.
             numbers = range(told.begin, end)
-            if states and states[-1][1] == state:
-                numbers = range(end - 1, end)
+            late = [n for n in numbers if row.recv_ts - states[n - told.begin][0] <= BEHIND_US]
+            numbers = range(late[0] if late else max(end - 1, told.begin), end)
         for number in numbers:
             first, known = states[number - told.begin]
             if known == state:

@@ -15,15 +15,15 @@ def state(mark: float, recv_us: int, symbol: str = "BTC") -> Ticker:
 
 
 def test_a_state_that_returns_is_told_apart_from_one_that_is_late() -> None:
-    """Marks 1, 2, 1: the connection that is behind brings the first 1 after the other has brought the second."""
+    """Marks 1, 2, 1: a connection that begins may be behind, so that its 1 is taken for the first of late."""
     states = UntimedStates()
     assert [states.time_of(state(mark, NOW + at), 1) - NOW for at, mark in ((0, 1), (10, 2), (20, 1))] == [
         0,
         10,
         20,
     ]
-    assert [states.time_of(state(mark, NOW + at), 2) - NOW for at, mark in ((25, 1), (26, 3))] == [20, 26]
-    # Connection 2 began with the newest. Connection 1 brings 3 too, both go on with 2.
+    assert [states.time_of(state(mark, NOW + at), 2) - NOW for at, mark in ((25, 1), (26, 3))] == [0, 26]
+    # Connection 1 brings 3 too, both go on with 2.
     assert states.time_of(state(3, NOW + 30), 1) - NOW == 26
     assert states.time_of(state(2, NOW + 40), 2) - NOW == 40
     assert states.time_of(state(2, NOW + 41), 1) - NOW == 40
