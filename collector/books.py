@@ -215,6 +215,10 @@ class SampledBook(Book):
             self._early = self._ts
             self.release(out)
 
+    def discard(self) -> None:
+        """Forget what is held."""
+        self._held_recv = 0
+
     def release(self, out: list[Any]) -> None:
         """Append what is held to `out`."""
         if self._held_recv:

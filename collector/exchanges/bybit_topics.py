@@ -237,7 +237,7 @@ class OrderBook(Pushed, BookTopic):
             if self.valid and data.u == self.seq != 1:
                 return  # level 1 repeats itself when nothing changes; so does a silent book that missed nothing
             if self.valid and self._chained and data.u != self.seq + 1:
-                book.release(out)
+                book.discard()
                 cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
                 missing = data.u - self.seq - 1 if data.u > self.seq else None
                 out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))

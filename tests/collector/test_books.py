@@ -6,6 +6,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.books import Book, SampledBook, Side
+from collector.config import FeedConfig
+from collector.exchanges.base import Broken, Item, Resynced
+from collector.exchanges.states import BookTopic
 from collector.rows import BookSnapshot
 
 PRICES = st.integers(1, 60).map(lambda n: n / 4)
@@ -70,3 +73,16 @@ def test_a_state_let_out_in_the_middle_of_a_moment_is_put_right() -> None:
         (1_000_000, 2, [2.0]),  # in the place of the row before
         (1_050_000, 3, [3.0]),
     ]
+
+
+def test_what_is_held_at_a_break_lies_in_the_hole() -> None:
+    """Of the same moment an update may be lost: the row would be wrong, or go over another connection's right one."""
+    feed = FeedConfig(exchange="x", market="linear", symbols=["S"], book_interval=0.1)
+    out: list[Item] = []
+    topic = BookTopic(feed, "S", "book:S", 10)
+    topic.restart(1_000_000, 1_000_100, 1, [(10.0, 1.0)], [(11.0, 1.0)], out)
+    topic.apply(1_010_000, 1_010_100, 2, [(10.0, 2.0)], [], out)
+    topic.invalidate("checksum", None, 1_020_000, out)
+    topic.flush(9_000_000, out)
+    assert [type(item) for item in out] == [Resynced, Broken]
+    assert isinstance(out[-1], Broken) and out[-1].from_ts == 1_010_000
