@@ -1,12 +1,14 @@
 """One time for a state that several connections bring and of which the venue told none: that of its first receipt.
 
 Connections of one stream bring the same states in the same order, so a connection's next state is looked for behind its
-last one only: a state that comes a second time is told apart from one that the other connection brings later.
+last one only: a state that comes a second time is told apart from one that the other connection brings later. Either may
+miss one.
 """
 
 from __future__ import annotations
 
 from collections import deque
+from typing import NamedTuple
 
 import msgspec
 
@@ -20,6 +22,15 @@ BEHIND_US = 1_000_000
 """By how much a connection that begins may be behind."""
 
 
+class _State(NamedTuple):
+    recv_us: int
+    """Of its first receipt."""
+    told: Ticker
+    """Without times."""
+    sources: set[int]
+    """Connections that have brought it."""
+
+
 class _Told:
     """What was told of one symbol, numbered from the first on."""
 
@@ -28,10 +39,9 @@ class _Told:
     def __init__(self) -> None:
         self.begin = 0
         """Number of the oldest that is held."""
-        self.states: deque[tuple[int, Ticker]] = deque()
-        """First receipt (µs), and the state without times."""
+        self.states: deque[_State] = deque()
         self.next_of: dict[int, int] = {}
-        """Connection → number of the first state that it has not brought."""
+        """Connection → number of the first state that it may bring next."""
 
 
 class UntimedStates:
@@ -42,26 +52,30 @@ class UntimedStates:
         """When the state of `row`, received at `row.recv_ts` (µs) by the connection `source`, came first."""
         told = self._symbols.setdefault(row.symbol, _Told())
         states, state = told.states, msgspec.structs.replace(row, ts=0, recv_ts=0)
-        while states and (len(states) >= MOST_TOLD or row.recv_ts - states[0][0] > SAME_STATE_US):
+        while states and (len(states) >= MOST_TOLD or row.recv_ts - states[0].recv_us > SAME_STATE_US):
             states.popleft()
             told.begin += 1
         end = told.begin + len(states)
-        if source in told.next_of:
-            numbers = range(max(told.next_of[source], told.begin), end)
-        else:
+        if source not in told.next_of:
             # On subscribing the venue sends the newest state once more; others may have brought newer ones meanwhile. Of
             # equal ones the first of late, lest those that follow find no place.
-            numbers = range(told.begin, end)
-            late = [n for n in numbers if row.recv_ts - states[n - told.begin][0] <= BEHIND_US]
-            numbers = range(late[0] if late else max(end - 1, told.begin), end)
-        for number in numbers:
-            first, known = states[number - told.begin]
-            if known == state:
+            late = (n for n in range(told.begin, end) if row.recv_ts - self._at(told, n).recv_us <= BEHIND_US)
+            told.next_of[source] = next(late, max(end - 1, told.begin))
+        told.next_of[source] = max(told.next_of[source], told.begin)
+        for number in range(told.next_of[source], end):
+            known = self._at(told, number)
+            if known.told == state and source not in known.sources:
+                known.sources.add(source)
                 told.next_of[source] = number + 1
-                return first
-        states.append((row.recv_ts, state))
-        told.next_of[source] = end + 1
+                return known.recv_us
+        # What others have brought before, it may still bring: they may have missed this one.
+        states.append(_State(row.recv_ts, state, {source}))
+        if told.next_of[source] == end:
+            told.next_of[source] = end + 1
         return row.recv_ts
+
+    def _at(self, told: _Told, number: int) -> _State:
+        return told.states[number - told.begin]
 
     def closed(self, source: int) -> None:
         """The connection brings nothing more."""

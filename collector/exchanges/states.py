@@ -144,8 +144,8 @@ class BookTopic(Topic):
         self.book.after(ts, recv_us, seq, out)
 
     def invalidate(self, cause: str, missing: int | None, recv_us: int, out: list[Item]) -> None:
-        """The book is wrong until the next snapshot, which is asked for. What is held goes too, and lies in the hole: what was
-        lost may have been of its moment, and then another connection's row is the right one."""
+        """The book is wrong until the next snapshot, which is asked for. What is held goes too, and lies in the hole: what
+        was lost may have been of its moment, and then another connection's row is the right one."""
         self.book.discard()
         self.valid, self.broken, self.resync, self.waiting_since = False, True, True, recv_us
         out.append(Broken(self.channel, self.symbol, self.last_ts or recv_us, cause, missing))

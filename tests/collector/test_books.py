@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.books import Book, SampledBook, Side
-from collector.config import FeedConfig
+from collector.config import Duration, FeedConfig
 from collector.exchanges.base import Broken, Item, Resynced
 from collector.exchanges.states import BookTopic
 from collector.rows import BookSnapshot
@@ -77,7 +77,7 @@ def test_a_state_let_out_in_the_middle_of_a_moment_is_put_right() -> None:
 
 def test_what_is_held_at_a_break_lies_in_the_hole() -> None:
     """Of the same moment an update may be lost: the row would be wrong, or go over another connection's right one."""
-    feed = FeedConfig(exchange="x", market="linear", symbols=["S"], book_interval=0.1)
+    feed = FeedConfig(exchange="x", market="linear", symbols=["S"], book_interval=Duration(0.1))
     out: list[Item] = []
     topic = BookTopic(feed, "S", "book:S", 10)
     topic.restart(1_000_000, 1_000_100, 1, [(10.0, 1.0)], [(11.0, 1.0)], out)

@@ -79,3 +79,15 @@ def test_a_connection_that_begins_behind_the_other_finds_its_place() -> None:
         states.time_of(state(mark, NOW + at), 1)
     late = [states.time_of(state(mark, NOW + 100 + at), 2) - NOW for at, mark in enumerate((*marks, 3.0))]
     assert late == [0, 1, 2, 3, 104]
+
+
+def test_a_state_that_the_connection_ahead_has_missed_moves_no_other() -> None:
+    states = UntimedStates()
+    for source in (1, 2):
+        states.time_of(state(0.5, NOW), source)
+    ahead = [states.time_of(state(mark, NOW + at), 1) - NOW for at, mark in ((1, 1.0), (2, 3.0))]
+    behind = [
+        states.time_of(state(mark, NOW + at), 2) - NOW for at, mark in ((11, 1.0), (12, 2.0), (13, 3.0))
+    ]
+    assert (ahead, behind) == ([1, 2], [1, 12, 2])
+    assert [states.time_of(state(4.0, NOW + at), at % 2 + 1) - NOW for at in (20, 21)] == [20, 20]
