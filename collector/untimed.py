@@ -19,7 +19,7 @@ MOST_TOLD = 64
 SAME_STATE_US = 10_000_000
 """Two connections bring one state within this time."""
 BEHIND_US = 1_000_000
-"""By how much a connection that begins may be behind."""
+"""By how much a connection that begins, or brings what another has missed, may be behind."""
 
 
 class _State(NamedTuple):
@@ -59,8 +59,7 @@ class UntimedStates:
         if source not in told.next_of:
             # On subscribing the venue sends the newest state once more; others may have brought newer ones meanwhile. Of
             # equal ones the first of late, lest those that follow find no place.
-            late = (n for n in range(told.begin, end) if row.recv_ts - self._at(told, n).recv_us <= BEHIND_US)
-            told.next_of[source] = next(late, max(end - 1, told.begin))
+            told.next_of[source] = min(self._late(told, told.begin, row.recv_ts), max(end - 1, told.begin))
         told.next_of[source] = max(told.next_of[source], told.begin)
         for number in range(told.next_of[source], end):
             known = self._at(told, number)
@@ -68,11 +67,17 @@ class UntimedStates:
                 known.sources.add(source)
                 told.next_of[source] = number + 1
                 return known.recv_us
-        # What others have brought before, it may still bring: they may have missed this one.
         states.append(_State(row.recv_ts, state, {source}))
+        # What others have brought of late, it may still bring: they may have missed this one.
+        told.next_of[source] = self._late(told, told.next_of[source], row.recv_ts)
         if told.next_of[source] == end:
             told.next_of[source] = end + 1
         return row.recv_ts
+
+    def _late(self, told: _Told, begin: int, now_us: int) -> int:
+        """The first number from `begin` on whose state came of late, or the one after the last."""
+        end = told.begin + len(told.states)
+        return next((n for n in range(begin, end) if now_us - self._at(told, n).recv_us <= BEHIND_US), end)
 
     def _at(self, told: _Told, number: int) -> _State:
         return told.states[number - told.begin]

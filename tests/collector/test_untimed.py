@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from collector.rows import Ticker
-from collector.untimed import MOST_TOLD, SAME_STATE_US, UntimedStates
+from collector.untimed import BEHIND_US, MOST_TOLD, SAME_STATE_US, UntimedStates
 
 NOW = 1_790_000_000_000_000
 
@@ -23,10 +23,20 @@ def test_a_state_that_returns_is_told_apart_from_one_that_is_late() -> None:
         20,
     ]
     assert [states.time_of(state(mark, NOW + at), 2) - NOW for at, mark in ((25, 1), (26, 3))] == [0, 26]
-    # Connection 1 brings 3 too, both go on with 2.
+    # Connection 1 brings 3 too, both go on with 2: that of connection 2 may be the one of late, that of connection 1 is not.
     assert states.time_of(state(3, NOW + 30), 1) - NOW == 26
-    assert states.time_of(state(2, NOW + 40), 2) - NOW == 40
-    assert states.time_of(state(2, NOW + 41), 1) - NOW == 40
+    assert states.time_of(state(2, NOW + 40), 2) - NOW == 10
+    assert states.time_of(state(2, NOW + 41), 1) - NOW == 41
+
+
+def test_a_state_that_returns_later_is_a_new_one() -> None:
+    states = UntimedStates()
+    for at, mark in ((0, 1), (10, 2), (20, 1)):
+        states.time_of(state(mark, NOW + at), 1)
+    assert [states.time_of(state(mark, NOW + at), 2) - NOW for at, mark in ((25, 1), (26, 3))] == [0, 26]
+    states.closed(1)
+    later = NOW + BEHIND_US + 30
+    assert [states.time_of(state(mark, later + at), 2) - later for at, mark in ((0, 4), (1, 2))] == [0, 1]
 
 
 def test_any_interleaving_of_two_connections_gives_one_row_a_state() -> None:
