@@ -160,6 +160,23 @@ def test_a_killed_server_is_noticed_and_started_again(config: QuestDBConfig, sai
     assert any(re.search("ended without 'collector db stop'", line) for line in said)
 
 
+def test_a_process_that_the_kernel_is_about_to_run_has_not_ended(
+    config: QuestDBConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between a fork and what it runs there are no arguments: taken for dead, the server would go on without us."""
+    server = managed.start(config)
+    told = psutil.Process.cmdline
+    looks: list[int] = []
+
+    def cmdline(self: psutil.Process) -> list[str]:
+        looks.append(self.pid)
+        return told(self) if len(looks) > 3 else []
+
+    monkeypatch.setattr(psutil.Process, "cmdline", cmdline)
+    assert managed.status(config) == server
+    assert looks == 4 * [server.pid]
+
+
 def test_a_process_that_has_taken_over_the_pid_is_left_alone(config: QuestDBConfig) -> None:
     stranger = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:

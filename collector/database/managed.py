@@ -37,6 +37,8 @@ MAIN_CLASS = "io.questdb/io.questdb.ServerMain"
 MIN_FREE = 1 << 30
 START_TIMEOUT = 120.0
 STOP_TIMEOUT = 30.0
+EXEC_LOOKS, EXEC_PAUSE = 500, 0.01
+"""How often, and at what distance (s), a process without arguments is looked at again."""
 LOG_LINES = 12
 
 
@@ -185,9 +187,14 @@ def _process(server: ManagedServer, folder: Path) -> psutil.Process | None:
     """The process, when it still is the server of that folder: pids are used again."""
     try:
         process = psutil.Process(server.pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
+        for _ in range(EXEC_LOOKS):
+            if process.status() == psutil.STATUS_ZOMBIE:
+                return None
+            if command := process.cmdline():
+                break
+            time.sleep(EXEC_PAUSE)  # the kernel is about to run it: it has no arguments yet
+        else:
             return None
-        command = process.cmdline()
     except (psutil.NoSuchProcess, psutil.AccessDenied):
         return None
     return process if MAIN_CLASS in command and str(folder) in command else None
