@@ -139,7 +139,10 @@ def ask(folder: Path, **request: Any) -> Report | None:
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection, address(path) as short:
             connection.settimeout(120)
             connection.connect(short)
-            connection.sendall(msgspec.json.encode(request) + b"\n")
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # who may not ask is answered before the question is heard
+                connection.sendall(msgspec.json.encode(request) + b"\n")
             answer = msgspec.json.decode(read_line(connection, 16 << 20))
     except PermissionError as error:
         raise OperatorError(f"{path}: not allowed; ask as the user that the collector runs as") from error

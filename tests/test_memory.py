@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -158,6 +159,34 @@ def test_nobody_else_may_ask(open_folder: Path) -> None:
     if os.getuid() == 0:  # only root can become another user
         check_others(host.folder, path)
     host.close()
+
+
+def test_an_answer_that_comes_before_the_question_is_heard(open_folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(str(open_folder / control.NAME))
+        server.listen(1)
+
+        def refuse() -> None:
+            connection, _ = server.accept()
+            connection.sendall(b'{"error":"user 7 may not ask"}\n')
+            connection.close()
+            closed.set()
+
+        closed = threading.Event()
+        refusing = threading.Thread(target=refuse)
+        refusing.start()
+        send = socket.socket.sendall
+
+        def late(self: socket.socket, data: bytes) -> None:
+            if data.startswith(b'{"do"'):
+                assert closed.wait(10)
+            send(self, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(socket.socket, "sendall", late)
+            with pytest.raises(OperatorError, match="user 7 may not ask"):
+                ask(open_folder, do="memory")
+        refusing.join()
 
 
 def check_others(folder: Path, path: Path) -> None:
