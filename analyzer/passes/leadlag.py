@@ -3,9 +3,10 @@
 Cross-correlation of log returns of mids at lags of −10 … 10 s. B follows A by L seconds when of all lags the correlation
 of A's return with B's L seconds later is the strongest, L ≥ 1, and significant: z = Σ x y / sqrt(Σ x² y²), which allows
 for volatility that changes (White 1980), normal without dependence, and p, two-sided, is multiplied by the number of
-pairs and lags looked at (Bonferroni). Pairs with fewer than 40 common seconds or 10 moves of each aren't looked at. Each
-follower's strongest leader is told; a follower without one has no numbers. Mids of quiet books stand still, and those
-whose books come rarely lag by that alone.
+pairs and lags that the whole pass looks at (Bonferroni), so that one pass in a thousand tells of a leader where there is
+none. Pairs with fewer than 40 common seconds or 10 moves of each aren't looked at. Each follower's strongest leader is
+told; a follower without one has no numbers. Mids of quiet books stand still, and those whose books come rarely lag by
+that alone.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
@@ -25,7 +27,19 @@ from analyzer.windows import Window
 LAGS = 10
 MIN_SECONDS = 40
 MIN_MOVES = 10
-P = 0.01
+P = 0.001
+
+
+class Lead(msgspec.Struct, frozen=True):
+    """The strongest leader of one follower in a family, significant or not."""
+
+    prefix: str
+    follower: Instrument
+    leader: Instrument
+    lag_s: int
+    rho: float
+    z: float
+    seconds: int
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
@@ -38,12 +52,15 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     for n, one in enumerate(grid.names):
         venues.setdefault(one[:2], []).append(n)
         symbols.setdefault((known.get(one) or spelled(one)).pair, []).append(n)
-    values = []
+    leads: list[Lead] = []
+    looked_at = 0
     for prefix, groups in (("leader", venues), ("venue_leader", symbols)):
         for members in groups.values():
             if len(members) > 1:
-                values += _leaders(prefix, [grid.names[n] for n in members], moves[:, members])
-    return values
+                found, count = _leads(prefix, [grid.names[n] for n in members], moves[:, members])
+                leads += found
+                looked_at += count
+    return [value for lead in leads for value in _told(lead, looked_at)]
 
 
 def correlations(moves: Any, lag: int) -> tuple[Any, Any, Any]:
@@ -65,10 +82,11 @@ def correlations(moves: Any, lag: int) -> tuple[Any, Any, Any]:
     return rho, z, count
 
 
-def _leaders(prefix: str, names: list[Instrument], moves: Any) -> list[Value]:
+def _leads(prefix: str, names: list[Instrument], moves: Any) -> tuple[list[Lead], int]:
+    """Each follower's strongest leader, and the number of pairs and lags looked at."""
     size = len(names)
     if len(moves) <= LAGS:
-        return []
+        return [], 0
     strongest = np.nan_to_num(np.abs(correlations(moves, 0)[0]))
     at = np.zeros((size, size), dtype=np.int64)
     rho, z, seconds = (np.zeros((size, size)) for _ in range(3))
@@ -82,7 +100,7 @@ def _leaders(prefix: str, names: list[Instrument], moves: Any) -> list[Value]:
         at[better] = lag
         for kept, new in zip((rho, z, seconds), found, strict=True):
             kept[better] = new[better]
-    values = []
+    leads = []
     for follower in range(size):
         # The other way round must be weaker: strongest[follower, leader] is over its lags of 0 … LAGS.
         leaders = [
@@ -90,23 +108,31 @@ def _leaders(prefix: str, names: list[Instrument], moves: Any) -> list[Value]:
             for n in range(size)
             if n != follower and at[n, follower] > 0 and strongest[n, follower] > strongest[follower, n]
         ]
-        if not leaders:
-            continue
-        best = min(leaders, key=lambda n: (-strongest[n, follower], names[n]))
-        p = math.erfc(abs(z[best, follower]) / math.sqrt(2)) * looked_at
-        if p >= P:
-            continue
-        numbers = {
-            "lag_s": float(at[best, follower]),
-            "corr": float(rho[best, follower]),
-            "z": float(z[best, follower]),
-        }
-        row = {"leader": " ".join(names[best]), **numbers, "p": p, "seconds": int(seconds[best, follower])}
-        text = detail([row | {"looked_at": looked_at}])
-        values += [
-            Value(*names[follower], f"{prefix}_{what}", value, text) for what, value in numbers.items()
-        ]
-    return values
+        if leaders:
+            best = min(leaders, key=lambda n: (-strongest[n, follower], names[n]))
+            pair = best, follower
+            leads.append(
+                Lead(
+                    prefix,
+                    names[follower],
+                    names[best],
+                    int(at[pair]),
+                    float(rho[pair]),
+                    float(z[pair]),
+                    int(seconds[pair]),
+                )
+            )
+    return leads, looked_at
+
+
+def _told(lead: Lead, looked_at: int) -> list[Value]:
+    p = math.erfc(abs(lead.z) / math.sqrt(2)) * looked_at
+    if p >= P:
+        return []
+    numbers = {"lag_s": float(lead.lag_s), "corr": lead.rho, "z": lead.z}
+    row = {"leader": " ".join(lead.leader), **numbers, "p": p, "seconds": lead.seconds}
+    text = detail([row | {"looked_at": looked_at}])
+    return [Value(*lead.follower, f"{lead.prefix}_{what}", value, text) for what, value in numbers.items()]
 
 
 LEADLAG = Analysis(
