@@ -18,6 +18,8 @@ PIECE_SECONDS = 400_000
 """Seconds times instruments of a piece: about 60 MB of Arrow and numpy at a time."""
 PIECE_ROWS = 20_000_000
 """Recorded rows of a piece: the server sorts them for some queries. A piece costs a look at all rows of the window."""
+PIECE_SYMBOLS = 200
+"""They are named in the query, several times in some, and a request's head holds 64 KiB by default."""
 ACROSS_SECONDS = 2_500_000
 """Seconds times instruments that are compared: a day of 28, or four hours of 173."""
 TABLES = ("trades", "orderbook", "liquidations", "tickers")
@@ -25,7 +27,8 @@ TABLES = ("trades", "orderbook", "liquidations", "tickers")
 
 class Pieces(msgspec.Struct, frozen=True):
     conditions: Sequence[str]
-    """SQL that goes behind the conditions of an analysis' query: ranges of symbols, which leave none out; or one, empty."""
+    """SQL that goes behind the conditions of an analysis' query: lists of symbols, or one, empty. The server compares those
+    of a list by their numbers, but those of a range as texts, which took 13 times as long."""
     seconds: int
     """Seconds times instruments of the window."""
 
@@ -54,14 +57,18 @@ def divide(source: Source, window: Window, symbols: Sequence[str] = (), exchange
         )
     except SourceError:
         return Pieces([""], 0)
-    bounds: list[str] = []
+    groups: list[list[str]] = [[]]
     size = rows = total = 0
     for row in found.to_pylist():
         added = row["instruments"] * seconds
-        if size and (size + added > PIECE_SECONDS or rows + row["n"] > PIECE_ROWS):
-            bounds.append(row["symbol"])
+        full = (
+            size + added > PIECE_SECONDS or rows + row["n"] > PIECE_ROWS or len(groups[-1]) == PIECE_SYMBOLS
+        )
+        if groups[-1] and full:
+            groups.append([])
             size = rows = 0
+        groups[-1].append(row["symbol"] or "")
         size, rows, total = size + added, rows + row["n"], total + added
-    lower = ["", *(f" AND symbol >= {quoted(bound)}" for bound in bounds)]
-    upper = [*(f" AND symbol < {quoted(bound)}" for bound in bounds), ""]
-    return Pieces([low + high for low, high in zip(lower, upper, strict=True)], total)
+    if len(groups) == 1:
+        return Pieces([""], total)
+    return Pieces([f" AND symbol IN ({', '.join(map(quoted, group))})" for group in groups], total)
