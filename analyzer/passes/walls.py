@@ -9,9 +9,9 @@ On a grid of one second (the last snapshot of each second): a level is large abo
 wall appears when its price becomes large after a snapshot that showed that price range without it, and vanishes when it
 is not large any more in a snapshot that still reaches its price. It's suspect when it stood 60 s or less, was at least 10
 times the median (before, and at both ends), appeared behind three levels or more, and nothing traded at its price or
-through it from the second before it appeared to that in which it was gone. Three that come and go within a second of each
-other are layers. Walls that live between two snapshots of the grid aren't seen, nor more than three large levels a side
-at once; with holes of 5 s or more in the books their age is unknown, and they don't count.
+through it from the end of the last second without it to that of the second in which it was gone. Three that come and go
+within a second of each other are layers. Walls that live between two snapshots of the grid aren't seen, nor more than three
+large levels a side at once; with holes of 5 s or more in the books their age is unknown, and they don't count.
 """
 
 from __future__ import annotations
@@ -128,7 +128,7 @@ def _suspect(wall: Wall) -> bool:
 def _reached(wall: Wall, side: str, traded: dict[str, Any]) -> bool:
     """A trade at the wall's price or through it, while it may have stood. Notes the nearest one."""
     times = traded["ts"].astype("datetime64[us]").astype(np.int64)
-    low, high = np.searchsorted(times, (wall.before_us, wall.until_us + SECOND_US))
+    low, high = np.searchsorted(times, (wall.before_us + SECOND_US, wall.until_us + SECOND_US))
     if low == high:
         return False
     if side == "bid":

@@ -96,7 +96,7 @@ def test_walls_that_are_no_suspicion(database: Endpoint, planted: Planted, trade
 
 
 def test_a_trade_before_it_came_or_after_it_went_does_not_excuse_it(database: Endpoint) -> None:
-    trades = [traded(18.5, 97.0), traded(36.5, 97.0)]
+    trades = [traded(19.5, 97.0), traded(36.5, 97.0)]
     assert counts(found(database, {("bid", 6): (40.0, 20, 35)}, trades)) == {"spoof_bid": 1.0}
 
 
@@ -182,7 +182,7 @@ def test_against_plain_loops(database: Endpoint) -> None:
                     and list(of_side[n]).index(price) + 1 >= AWAY
                     and of_side[n][price] >= HUGE * max(medians[n - 1], medians[n], medians[end])
                     and (end - n) * 1_000_000 <= LIFE_US
-                    and not any(sign * (trade - price) >= 0 for trade in lows[n - 1 : end + 1])
+                    and not any(sign * (trade - price) >= 0 for trade in lows[n : end + 1])
                 )
                 wanted[side] += good
     numbers = by_metric(of_server(WALLS, database, WINDOW))
