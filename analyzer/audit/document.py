@@ -153,4 +153,5 @@ def _gap(figures: Figures, index: int) -> dict[str, Any]:
         "repaired": gap.repaired,
         "repair": gap.repair,
         "recovered": gap.recovered,
+        "collector": gap.collector or None,
     }

@@ -70,6 +70,8 @@ class Declared(msgspec.Struct, frozen=True):
     repaired: bool
     repair: str | None
     recovered: int | None
+    collector: str | None = None
+    """whose gap it is: another one may have recorded what this one missed"""
 
     @property
     def stream(self) -> Stream:

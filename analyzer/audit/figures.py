@@ -20,7 +20,7 @@ DAY_S = 86_400.0
 
 
 class Incident(msgspec.Struct):
-    """Gaps of one market with one cause, next to each other in time."""
+    """Gaps of one collector and market with one cause, next to each other in time."""
 
     exchange: str
     market: str
@@ -32,6 +32,7 @@ class Incident(msgspec.Struct):
     gaps: int = 0
     repaired: int = 0
     recovered: int = 0
+    collector: str = ""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -138,13 +139,13 @@ def delay(facts: Facts) -> Delay | None:
 
 def incidents_of(gaps: Sequence[Declared]) -> list[Incident]:
     """In order of their beginnings."""
-    open_ones: dict[tuple[str, str, str], Incident] = {}
+    open_ones: dict[tuple[str, str, str, str], Incident] = {}
     found: list[Incident] = []
     for gap in sorted(gaps, key=lambda gap: gap.start):
-        key = (gap.exchange, gap.market, gap.cause)
+        key = (gap.collector or "", gap.exchange, gap.market, gap.cause)
         incident = open_ones.get(key)
         if incident is None or (incident.end is not None and gap.start > incident.end + ADJACENT_US):
-            incident = open_ones[key] = Incident(*key, gap.start, gap.end, set())
+            incident = open_ones[key] = Incident(*key[1:], gap.start, gap.end, set(), collector=key[0])
             found.append(incident)
         if incident.end is not None:
             incident.end = None if gap.end is None else max(incident.end, gap.end)

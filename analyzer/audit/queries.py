@@ -16,7 +16,7 @@ COLUMNS = "SELECT \"column\" FROM table_columns('collector_stats')"
 PROCESSES = "SELECT process, min(ts)::long, max(ts)::long FROM collector_stats WHERE {where}"
 GAPS = (
     "SELECT from_ts::long, to_ts::long, recv_ts::long, exchange, market, symbol, channel, cause, missing, "
-    "repaired, repair, recovered FROM gaps WHERE ts < {end} "
+    "repaired, repair, recovered, collector FROM gaps WHERE ts < {end} "
     f"AND (to_ts IS NULL OR to_ts >= {{start}}) ORDER BY ts LIMIT -{MOST_GAPS}"
 )
 EVENT_COUNTS = "SELECT exchange, market, symbol, channel, event, count() FROM feed_events WHERE {where}"

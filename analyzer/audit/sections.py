@@ -131,12 +131,15 @@ def _restarts(figures: Figures) -> Section:
 def _coverage(figures: Figures) -> Section:
     share = "unknown" if figures.coverage is None else f"{figures.coverage:.4%}"
     text = [f"Recorded: {share} of the streams' time. Every hole, by cause:"]
+    several = len({one.collector for one in figures.incidents}) > 1
+    if several:
+        text.append("Each collector declares its own; the share counts what none of them has recorded.")
     rows = [
         [
             _time(one.start),
             _time(one.end) if one.end is not None else "open",
             f"{((one.end or figures.facts.window.end_us) - one.start) / 1e6:,.1f}",
-            f"{one.exchange} {one.market}",
+            f"{one.exchange} {one.market}{f' by {one.collector}' if several else ''}",
             one.cause,
             str(len(one.streams)),
             str(one.gaps),

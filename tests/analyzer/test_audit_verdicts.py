@@ -14,7 +14,7 @@ import pytest
 
 from analyzer.alerts.record import Alert
 from analyzer.audit.facts import STATS, Declared, Delay, Event, Facts, ProcessEvent, Samples
-from analyzer.audit.figures import figures_of
+from analyzer.audit.figures import figures_of, incidents_of
 from analyzer.audit.memory import memory_of
 from analyzer.audit.processes import down_times, restarts_of, runs_of
 from analyzer.audit.sections import sparkline
@@ -322,3 +322,13 @@ def test_a_line_in_eight_steps() -> None:
     flat = arrays(list(samples("h:1", 0, 1, every_s=900)))
     (run,) = runs_of(flat, {})
     assert sparkline(memory_of(run, flat, True, 0, 1e10)) == "▁▁▁▁"
+
+
+def test_gaps_of_two_collectors_are_two_incidents() -> None:
+    """They begin together and end apart: neither end hides the other."""
+
+    def declared(collector: str, end: int | None) -> Declared:
+        return Declared(START, end, START, *WHO, "disconnected", None, False, None, None, collector)
+
+    found = incidents_of([declared("a", START + 1), declared("b", None)])
+    assert [(one.collector, one.end, one.gaps) for one in found] == [("a", START + 1, 1), ("b", None, 1)]
