@@ -63,7 +63,7 @@ def _window(since: str, as_of: str | None) -> Window:
 
 def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
     """The text and the verdict."""
-    from analyzer.audit.document import document_of, unreadable
+    from analyzer.audit.document import document_of
     from analyzer.audit.facts import read
     from analyzer.audit.figures import figures_of
     from analyzer.audit.steps import steps_of
@@ -81,9 +81,7 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
         sys.exit(MISCONFIGURED)
     except (SourceError, UnreachableError) as error:
         click.echo(f"error: {error}", err=True)
-        return _json(
-            unreadable(window, str(error))
-        ) if form == "json" else f"# Audit: CRITICAL\n\n{error}", "critical"
+        return _unreadable(window, str(error), form), "critical"
     figures = figures_of(facts, config.audit)
     findings = judge(figures, config.audit)
     steps = steps_of(findings, figures)
@@ -103,6 +101,22 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
     run = figures.representative
     limit = run.limit_mb if run and run.limit_mb else config.audit.pair("memory")[1] / 1e6
     return page(title, span, sections, figures.runs, limit), verdict
+
+
+def _unreadable(window: Window, cause: str, form: str) -> str:
+    from analyzer.audit.document import unreadable
+    from analyzer.audit.markdown import markdown
+    from analyzer.audit.page import page
+    from analyzer.audit.sections import Section
+
+    document = unreadable(window, cause)
+    if form == "json":
+        return _json(document)
+    steps = [f"{step.text}: {step.command}" for step in document["next"]]
+    sections = [Section("What to do next", steps)]
+    if form == "md":
+        return markdown("Audit: CRITICAL", cause, sections)
+    return page("Audit: CRITICAL", cause, sections, [], 0.0)
 
 
 def _json(document: dict[str, Any]) -> str:

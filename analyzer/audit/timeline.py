@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
+from analyzer.audit.facts import Event
 from analyzer.audit.figures import Figures
 
 LONGEST = 500
@@ -51,9 +52,24 @@ def _entries(figures: Figures) -> Iterator[Entry]:
             f"{incident.repaired} of {incident.gaps} gaps repaired{fetched}"
         )
         yield Entry(incident.start, "gap", text)
-    for told in figures.facts.events:
-        if told.event in TOLD:
-            where = " ".join(part for part in (told.exchange, told.market, told.symbol, told.channel) if part)
-            yield Entry(told.ts, told.event, f"{where}: {told.detail}" if told.detail else where)
+    for kind, text, times in _repeated(figures.facts.events):
+        lasted = (times[-1] - times[0]) / 60e6
+        more = f" ({len(times)} times in {lasted:,.1f} min)" if len(times) > 1 else ""
+        yield Entry(times[0], kind, text + more)
     for alert in figures.facts.alerts:
         yield Entry(alert.ts, f"alert {alert.state}", f"{alert.rule}: {alert.message}")
+
+
+def _repeated(events: Sequence[Event]) -> Iterator[tuple[str, str, list[int]]]:
+    """(event, words, times): what a feed says again and again, with nothing else of it between, is one."""
+    latest: dict[tuple[str, str], tuple[str, str, list[int]]] = {}
+    for told in events:
+        if told.event in TOLD or told.event == "connected":
+            where = " ".join(part for part in (told.exchange, told.market, told.symbol, told.channel) if part)
+            text = f"{where}: {told.detail}" if told.detail else where
+            feed = told.exchange, told.market
+            if feed in latest and latest[feed][:2] != (told.event, text):
+                yield latest.pop(feed)
+            if told.event in TOLD:
+                latest.setdefault(feed, (told.event, text, []))[2].append(told.ts)
+    yield from latest.values()

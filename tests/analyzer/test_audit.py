@@ -216,6 +216,17 @@ def test_a_database_that_is_down_is_critical_and_says_so(tmp_path: Path) -> None
     assert "collector db" in document["next"][0]["command"]
 
 
+@pytest.mark.parametrize(("form", "begin"), [("md", "# Audit: CRITICAL"), ("html", "<!doctype html>")])
+def test_a_database_that_is_down_is_said_in_the_format_that_was_asked_for(
+    tmp_path: Path, form: str, begin: str
+) -> None:
+    file = settings(tmp_path, Endpoint("http://127.0.0.1:1", ""))
+    done = CliRunner().invoke(main, ["audit", "--config", str(file), "--format", form])
+    assert (done.exit_code, done.stdout.startswith(begin)) == (2, True)
+    assert "refused" in done.stdout
+    assert "collector db start" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("config", "arguments", "words"),
     [

@@ -20,6 +20,7 @@ from analyzer.audit.processes import down_times, restarts_of, runs_of
 from analyzer.audit.sections import sparkline
 from analyzer.audit.settings import AuditConfig
 from analyzer.audit.steps import NEXT, steps_of
+from analyzer.audit.timeline import timeline_of
 from analyzer.audit.verdicts import judge
 from analyzer.cli import main as analyzer_main
 from analyzer.windows import Window, ending, parse_time
@@ -332,3 +333,21 @@ def test_gaps_of_two_collectors_are_two_incidents() -> None:
 
     found = incidents_of([declared("a", START + 1), declared("b", None)])
     assert [(one.collector, one.end, one.gaps) for one in found] == [("a", START + 1, 1), ("b", None, 1)]
+
+
+def test_what_a_feed_repeats_is_one_entry_of_the_timeline() -> None:
+    """A venue that refuses for minutes must not crowd out the rest; what comes between divides."""
+
+    def event(minute: int, name: str, detail: str = "refused", market: str = "linear") -> Event:
+        return Event(START + minute * 60_000_000, "bybit", market, "", "", name, detail)
+
+    events = [event(minute, "connect_failed") for minute in range(3)]
+    events += [event(3, "connect_failed", market="spot"), event(4, "connect_failed"), event(5, "connected", "")]
+    events += [event(6, "connect_failed"), event(7, "connect_failed", "timed out")]
+    entries = timeline_of(figures_of(facts([], events=events), CONFIG))
+    assert [((entry.at - START) // 60_000_000, entry.text) for entry in entries] == [
+        (0, "bybit linear: refused (4 times in 4.0 min)"),
+        (3, "bybit spot: refused"),
+        (6, "bybit linear: refused"),
+        (7, "bybit linear: timed out"),
+    ]
