@@ -342,7 +342,11 @@ def test_what_a_feed_repeats_is_one_entry_of_the_timeline() -> None:
         return Event(START + minute * 60_000_000, "bybit", market, "", "", name, detail)
 
     events = [event(minute, "connect_failed") for minute in range(3)]
-    events += [event(3, "connect_failed", market="spot"), event(4, "connect_failed"), event(5, "connected", "")]
+    events += [
+        event(3, "connect_failed", market="spot"),
+        event(4, "connect_failed"),
+        event(5, "connected", ""),
+    ]
     events += [event(6, "connect_failed"), event(7, "connect_failed", "timed out")]
     entries = timeline_of(figures_of(facts([], events=events), CONFIG))
     assert [((entry.at - START) // 60_000_000, entry.text) for entry in entries] == [
