@@ -188,6 +188,28 @@ def scenarios() -> list[tuple[Scenario, dict[str, dict[str, int]]]]:
     extra = {"unexpected": 1}
     out.append((s, dict.fromkeys(("trades", "liquidations", "orderbook", "tickers"), extra)))
 
+    s = perfect(
+        "told-over-rest"
+    )  # the first state of all is told after two intervals, the second time is a resync
+    s.lines.insert(
+        0, {"k": "b", "m": "linear", "s": "BTCUSDT", "ts": T0 - 150_000, "seq": -1, "depth": 50, "n": 1}
+    )
+    s.lines.insert(1, {"k": "r", "m": "linear", "s": "BTCUSDT", "ts": T0 - 60_000, "seq": -1})
+    s.book(250, 6, stored=False)
+    s.sent("r", 260, seq=6)
+    out.append((s, {"orderbook": lost}))
+
+    # A stream that begins with a snapshot has nothing that can't be known, whatever is asked of REST later.
+    s = Scenario("told-by-the-stream")
+    s.book(0, 1, stored=False)
+    s.lines[0]["snap"] = 1
+    s.sent("r", 60, seq=1)
+    s.trade(7, "id")
+    s.liquidation(1, 95.5, "a")
+    s.ticker(6, 102.0)
+    s.book(250, 2)
+    out.append((s, {"orderbook": lost}))
+
     # A ticker that was overtaken within its millisecond by one that got lost: right content, and yet not the last.
     s = perfect("overtaken")
     s.ticker(9, 104.0)

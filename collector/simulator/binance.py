@@ -130,9 +130,8 @@ class BinanceExchange:
         if not isinstance(topic, BookTopic):
             return 400, Message(encoded({"code": -1, "msg": "nobody has subscribed"}), [])
         bids, asks = topic.levels(topic.model.bids, limit), topic.levels(topic.model.asks, limit)
-        return 200, Message(
-            encoded({"lastUpdateId": topic.last, "E": now_ms, "bids": bids, "asks": asks}), []
-        )
+        text = encoded({"lastUpdateId": topic.last, "E": now_ms, "bids": bids, "asks": asks})
+        return 200, Message(text, [ledger.rest_book(market, symbol, now_ms, topic.last)])
 
     def _trades(self, market: str, symbol: str, query: Mapping[str, str]) -> list[dict[str, Any]]:
         topic = self._topics.get((market, symbol, "trade" if market == "spot" else "aggTrade"))

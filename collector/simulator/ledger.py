@@ -7,6 +7,7 @@ The first line is a header. Quantities are in base units. Times are microseconds
     l  liquidation   side of the forced order (sell: a long was closed), p, q
     u  the same, of a venue that tells an id and no time: `ts` is when it was sent
     b  book update   seq, depth of the topic, snap, best bid and ask afterwards; rep: 1 on a repetition of a known state
+    r  book told over REST: seq. Where a book's stream has no snapshot, nobody knows its updates before the first of these
     k  ticker        the state, or that part of it that a message told
     v  the same, whole, of a venue that tells no time: `ts` is when it was sent
     p  planted event begins or ends (`side`): id has its name and the symbol of the model, `ts` is when
@@ -106,6 +107,10 @@ def book(
         f'{{"k":"b","m":"{market}","s":"{symbol}","ts":{ts}000,"push":{push}000,"seq":{seq},"depth":{depth},'
         f'"snap":{snap},{repeated}"bid":{best_bid},"ask":{best_ask}'
     )
+
+
+def rest_book(market: str, symbol: str, now: int, seq: int) -> str:
+    return f'{{"k":"r","m":"{market}","s":"{symbol}","ts":{now}000,"push":{now}000,"seq":{seq}'
 
 
 TICKER_FIELDS = ("last", "mark", "index", "funding_rate", "open_interest", "bid", "ask")

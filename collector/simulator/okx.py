@@ -11,6 +11,7 @@ from typing import Any
 
 import msgspec
 
+from collector.simulator import ledger
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market, SymbolMarket
 from collector.simulator.okx_topics import (
@@ -147,7 +148,9 @@ class OkxExchange:
         if path == "/api/v5/market/tickers":
             return answer(encoded([ticker(one) for one in listed]))
         if path == "/api/v5/market/books" and symbol in self._books:
-            return answer(f"[{self._books[symbol].whole()}]")
+            book = self._books[symbol]
+            entry = ledger.rest_book(*book.where, now_ms, book.seq)
+            return answer(f"[{book.whole()}]", [entry])
         if path == "/api/v5/market/history-trades" and symbol in self._trades:
             return answer(encoded(self._history(symbol, query)))
         if path == "/api/v5/public/liquidation-orders" and query.get("state") == "filled":
@@ -173,8 +176,8 @@ class OkxExchange:
         return [told | {"instId": topic.listing.symbol, "details": details}]
 
 
-def answer(data: str) -> tuple[int, Message]:
-    return 200, Message(f'{{"code":"0","msg":"","data":{data}}}', [])
+def answer(data: str, entries: list[str] | None = None) -> tuple[int, Message]:
+    return 200, Message(f'{{"code":"0","msg":"","data":{data}}}', entries or [])
 
 
 def offered_symbol(market: str, topic: str) -> str:

@@ -22,6 +22,7 @@ TABLES = {
     "l": "liquidations",
     "u": "liquidations",
     "b": "orderbook",
+    "r": "orderbook",
     "k": "tickers",
     "v": "tickers",
 }
@@ -59,14 +60,21 @@ class Events:
 
 
 class SentBook(Events):
-    """Book updates; those of a known state need not be stored."""
+    """Book updates; those of a known state, and those before the first state that was told, need not be stored."""
 
-    __slots__ = ("depths", "repetition")
+    __slots__ = ("depths", "repetition", "told")
 
     def __init__(self) -> None:
         super().__init__()
         self.depths = array("h")
         self.repetition = array("b")
+        self.told = False
+        """Whether anybody can know the book: from its first snapshot on, be it of the stream or over REST."""
+
+    def tell_over_rest(self) -> None:
+        if not self.told:
+            self.told = True
+            self.repetition = array("b", [1] * len(self))
 
 
 class Tickers(Events):
@@ -97,7 +105,13 @@ class UntimedStates(Untimed):
     """Tickers of which the venue does not say when. A state that is told again need not be stored again."""
 
 
-KINDS: dict[str, type[Events]] = {"b": SentBook, "k": Tickers, "u": Untimed, "v": UntimedStates}
+KINDS: dict[str, type[Events]] = {
+    "b": SentBook,
+    "r": SentBook,
+    "k": Tickers,
+    "u": Untimed,
+    "v": UntimedStates,
+}
 
 
 def trade(ts: int, side: str | None, price: float, qty: float, trade_id: str) -> tuple[int, int, int]:
@@ -141,11 +155,14 @@ def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
         if e.k == "t":
             stream.add(*trade(e.ts, e.side or None, e.p, e.q, e.id))
         elif e.k == "b" and isinstance(stream, SentBook):
+            stream.told = stream.told or bool(e.snap)
             bid = e.bid if isinstance(e.bid, tuple) else none
             ask = e.ask if isinstance(e.ask, tuple) else none
             stream.add(*book(e.ts, e.seq, bid, ask))
             stream.depths.append(e.depth)
             stream.repetition.append(e.rep)
+        elif isinstance(stream, SentBook):
+            stream.tell_over_rest()
         elif isinstance(stream, Tickers):
             stream.tell(e.ts, [getattr(e, name) for name in TICKER_FIELDS])
         elif e.k == "v":
