@@ -73,6 +73,9 @@ class JournalStore:
         """Descriptor of the current segment; None until this process has begun one."""
         self._acknowledged: dict[int, float] = {}
         """Segment → when (monotonic) it was first seen to be acknowledged whole."""
+        self._saved: dict[str, tuple[Path, Path]] = {}
+        """Name → temporary and final file. A Path that is made anew for each save interns its parts, and CPython's table of
+        interned names, which never shrinks, then doubles after some minutes."""
         self.torn_since: int | None = None
         """Set when rows at the journal's end are lost: time of receipt (µs) of the newest row before; 0: none is known."""
         for path in sorted(folder.glob(f"*{SUFFIX}")):
@@ -259,23 +262,24 @@ class JournalStore:
             done = sorted((n for n in self._sizes if n < self.cursor.segment), reverse=True)
             kept = 0
             for number in done:
-                path = self.path(number)
                 kept += self._sizes[number]
                 since = self._acknowledged.setdefault(number, now)
                 if kept > retain_bytes or now - since >= retain_seconds:
-                    path.unlink(missing_ok=True)
+                    self.path(number).unlink(missing_ok=True)
                     kept -= self._sizes.pop(number)
                     del self._acknowledged[number]
 
     def save(self, name: str, data: bytes, durable: bool = False) -> None:
         """Replace a small file atomically. `durable`: also should the power fail at once."""
-        temporary = self.folder / f"{name}.new"
+        if name not in self._saved:
+            self._saved[name] = self.folder / f"{name}.new", self.folder / name
+        temporary, file_path = self._saved[name]
         with open(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600), "wb") as file:  # noqa: PTH123
             file.write(data)
             if durable:
                 file.flush()
                 os.fsync(file.fileno())
-        temporary.replace(self.folder / name)
+        temporary.replace(file_path)
 
     def discard(self, name: str) -> None:
         (self.folder / name).unlink(missing_ok=True)

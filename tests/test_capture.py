@@ -283,7 +283,7 @@ def test_the_command_keeps_frames_without_a_database(tmp_path: Path) -> None:
         options += ["--ws-url", ready["ws_urls"]["linear"], "--rest-url", ready["rest_url"]]
         with background(tmp_path / "capture.log", "capture", *options) as capture:
             assert exchange.line()["stopped"] is True
-            time.sleep(0.3)
+            time.sleep(2)
             assert capture.end(signal.SIGTERM) == 0
     (file,) = chosen([folder], "")
     recording = Recording([file], SIMULATORS["bybit"])
