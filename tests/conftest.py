@@ -40,6 +40,10 @@ for switch in ("QDB_PG_SELECT_CACHE_ENABLED", "QDB_HTTP_QUERY_CACHE_ENABLED"):
     os.environ.setdefault(switch, "false")
 # Servers of tests live for seconds, in which the optimizing compiler and parallel collectors cost more than they give.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# By default a server's idle threads look for work ten thousand times before they sleep: half of what the tests cost.
+for pool in ("SHARED", "HTTP", "PG", "WAL_APPLY", "MAT_VIEW_REFRESH", "VIEW_COMPILER", "EXPORT"):
+    for threshold, times in (("YIELD", "5"), ("NAP", "10"), ("SLEEP", "200")):
+        os.environ.setdefault(f"QDB_{pool}_WORKER_{threshold}_THRESHOLD", times)
 
 
 # How long an example takes says how busy the machine is.
