@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from typing import Any
 
 import msgspec
@@ -26,6 +27,8 @@ API = {"linear": "/fapi/v1", "inverse": "/dapi/v1", "spot": "/api/v3"}
 SNAPSHOT_LEVELS = 1000
 SNAPSHOT_WEIGHT = {"linear": 20, "inverse": 20, "spot": 50}
 POLL_US = 60_000_000
+PAST_STATES = 64
+"""Of a ticker, kept while open interest is asked for: the answer tells of a time that may have passed."""
 """Between two looks at the open interest, which no stream brings."""
 FORCED = {"BUY": "buy", "SELL": "sell"}
 
@@ -234,6 +237,8 @@ class Tickers(TickerTopic):
         """Receive time (µs) of the next look; 0: none is due before the answer."""
         self._asked_ts = 0
         """`last_ts` at the look that is not answered yet: its answer may tell of any time since; 0: none is out."""
+        self._past: deque[tuple[int, dict[str, Any]]] | None = None
+        """Event time and state, since that look."""
         # Open interest of inverse contracts is in quote units then, as their size is.
         self._unit = instrument.contract_size if instrument else 1.0
 
@@ -251,6 +256,7 @@ class Tickers(TickerTopic):
 
     def _poll(self, out: list[Item]) -> None:
         self._poll_at, self._asked_ts = 0, self.last_ts
+        self._past = deque([(self.last_ts, dict(self._state))], PAST_STATES)
         out.append(self._fetch)
 
     def read(self, raw: bytes, recv_us: int, out: list[Item]) -> int:
@@ -270,17 +276,27 @@ class Tickers(TickerTopic):
             raise ValueError(f"event {event.e!r}")
         self.arrived(ts, recv_us, out)
         self.merge(ts, recv_us, told, out)
+        if self._past is not None:
+            self._past.append((ts, dict(self._state)))
         return ts
 
     def answer(self, body: bytes, recv_us: int, out: list[Item]) -> None:
         self._poll_at, self._asked_ts = recv_us + POLL_US, 0
+        past, self._past = self._past, None
         if not body:
             return  # refused
         told: dict[str, Any] = msgspec.json.decode(body)
         amount, at = number(told["openInterest"]), int(told["time"])
         if amount < 0 or not 0 < at < MAX_MS:
             raise ValueError(f"open interest {body[:100]!r}")
-        self.merge(at * 1000, recv_us, {"open_interest": amount * self._unit}, out)
+        changes = {"open_interest": amount * self._unit}
+        newest = self._state | changes
+        # Events of later times may have come before it. An answer older than all known states stands beside the oldest.
+        ts, self._state = next(
+            (one for one in reversed(past or ()) if one[0] <= at * 1000), past[0] if past else (0, {})
+        )
+        self.merge(max(ts, at * 1000), recv_us, changes, out)
+        self._state = newest
 
 
 def price(value: float | str | None) -> float | None:

@@ -153,8 +153,23 @@ def test_tickers_are_merged_and_open_interest_is_asked_for() -> None:
         "btcusdt@ticker", json.dumps({"openInterest": "7.5", "time": MS + 9}).encode(), 10**15
     )
     assert (row.ts, row.mark, row.open_interest) == ((MS + 9) * 1000, 50.0, 7.5)
+    taken(made, [json.dumps(mark | {"E": MS + 20, "p": "52"}, separators=(",", ":"))])
     assert [item for item in made.flush(10**15 + 59_000_000) if isinstance(item, Fetch)] == []
     assert len([item for item in made.flush(10**15 + 61_000_000) if isinstance(item, Fetch)]) == 1
+    # What came between the answer's time and the answer is not told of that time, and isn't forgotten.
+    later = [
+        json.dumps(mark | {"E": MS + ms, "p": p}, separators=(",", ":")) for ms, p in ((30, "53"), (40, "54"))
+    ]
+    assert [row.open_interest for row in taken(made, later)] == [7.5, 7.5]
+    answer = json.dumps({"openInterest": "8", "time": MS + 30}).encode()
+    (row,) = made.answer("btcusdt@ticker", answer, 10**15)
+    assert (row.ts, row.mark, row.open_interest) == ((MS + 30) * 1000, 53.0, 8.0)
+    (row,) = taken(made, [json.dumps(mark | {"E": MS + 50, "p": ""}, separators=(",", ":"))])
+    assert (row.mark, row.open_interest) == (None, 8.0)
+    # An answer that is older than what was known when it was asked for stands at that time.
+    made.flush(10**15 + 122_000_000)
+    (row,) = made.answer("btcusdt@ticker", answer.replace(b"30", b"01"), 10**15)
+    assert (row.ts, row.mark, row.open_interest) == ((MS + 50) * 1000, None, 8.0)
 
 
 @pytest.mark.parametrize("shape", ["error", "code"])
