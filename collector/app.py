@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Set
 from typing import Any
 
 import msgspec
@@ -19,8 +20,9 @@ from collector.database.endpoint import Endpoint
 from collector.deadletters import DeadLetters
 from collector.delivery import Delivery
 from collector.errors import OperatorError
+from collector.exchanges.base import Stream
 from collector.feed import Feed
-from collector.gaps import QUIET_MARGIN_US
+from collector.gaps import QUIET_MARGIN_US, GapTracker
 from collector.gate import Gates
 from collector.instruments import Directory, rest_url
 from collector.journal import Journal
@@ -109,7 +111,10 @@ class App:
         if self._past is not None and feeds:
             alone = [roster.venue.name for roster in self.rosters].count(feeds[0].name) == 1
             state.restore(self._past, feeds, now_us(), self._store.torn_since, alone)
-            self._declare_late_damage(feeds)
+            for feed in feeds:
+                gaps = feed.recorder.gaps
+                for since_us, until_us in self._found_damage:
+                    declare_damage(gaps, gaps.begun & set(feed.streams), since_us, until_us)
 
     def _state(self) -> bytes:
         waiting = {roster.venue.name for roster in self.rosters if not roster.feeds}
@@ -132,10 +137,7 @@ class App:
                 return
             for roster in self.rosters:
                 gaps = roster.recorder.gaps
-                for stream in sorted(gaps.begun):
-                    gaps.declare(
-                        stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
-                    )
+                declare_damage(gaps, gaps.begun, since_us, until_us)
 
         def leave_to_next_start() -> None:
             self._late_damage.append((since_us, until_us))
@@ -145,15 +147,6 @@ class App:
             leave_to_next_start()  # met while the last rows are sent, when no row can be added any more
         elif self._loop is not None:
             self._loop.call_soon_threadsafe(declare)
-
-    def _declare_late_damage(self, feeds: list[Feed]) -> None:
-        """Of the last run."""
-        for feed in feeds:
-            for stream in sorted(feed.recorder.gaps.begun & set(feed.streams)):
-                for since_us, until_us in self._found_damage:
-                    feed.recorder.gaps.declare(
-                        stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us()
-                    )
 
     def hurry(self) -> None:
         """A second request to stop: don't wait for QuestDB, the journal has the rows."""
@@ -271,3 +264,9 @@ class App:
         while True:
             await asyncio.sleep(ALARM_SECONDS)
             alarms.look()
+
+
+def declare_damage(gaps: GapTracker, streams: Set[Stream], since_us: int, until_us: int) -> None:
+    """Rows of these streams that were received between (µs) are lost in the journal."""
+    for stream in sorted(streams):
+        gaps.declare(stream, since_us - QUIET_MARGIN_US, until_us, "journal_damaged", None, now_us())
