@@ -9,11 +9,13 @@ import time
 from functools import partial
 from pathlib import Path
 
+import psycopg
 import pytest
 
 from collector.config import QuestDBConfig
 from collector.database import managed
-from collector.database.endpoint import Endpoint
+from collector.database.endpoint import DatabaseError, Endpoint
+from collector.database.migrate import pending
 from tests.conftest import query
 from tests.processes import background, collector, config_file, wait_until
 
@@ -158,9 +160,14 @@ def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path, after: f
 
                 def again() -> bool:
                     now = managed.status(settings)
-                    return now is not None and now.pid != server.pid
+                    if now is None or now.pid == server.pid:
+                        return False
+                    try:
+                        return not pending(managed.endpoint_of(now, settings))
+                    except (DatabaseError, psycopg.Error):
+                        return False
 
-                wait_until(again, what="the new server")
+                wait_until(again, what="the new server with all its tables")
                 time.sleep(2)
                 assert recording.end(signal.SIGTERM) == 0
                 totals = verify(ledger, config)
