@@ -102,8 +102,15 @@ class ContextTopic(HyperliquidTopic):
     def __init__(self, listing: Listing, name: str, started_ms: int) -> None:
         super().__init__(listing, name, started_ms)
         self.channel = "activeSpotAssetCtx" if listing.market == "spot" else "activeAssetCtx"
+        self._text, self._values = "", dict[str, str]()
 
     def snapshot(self, now_ms: int) -> Message:
+        """The newest message once more."""
+        if not self._text:
+            return self.publish([], now_ms)
+        return Message(self._text, [ledger.untimed_ticker(*self.where, now_ms, self._values)])
+
+    def publish(self, fills: list[Fill], now_ms: int) -> Message:
         model, price = self.model, self.listing.price
         values = {"mark": price[round(model.fair)]}
         fields = {"prevDayPx": price[model.low], "dayNtlVlm": f"{turnover(self.listing):.4f}"}
@@ -116,10 +123,7 @@ class ContextTopic(HyperliquidTopic):
             fields["oraclePx"] = values["index"]
         fields["markPx"], fields["midPx"] = values["mark"], price[model.bids.best]
         ctx = ",".join(f'"{name}":"{text}"' for name, text in fields.items())
-        text = self.message(f'{{"coin":"{self.listing.symbol}","ctx":{{{ctx}}}}}')
-        return Message(text, [ledger.untimed_ticker(*self.where, now_ms, values)])
-
-    def publish(self, fills: list[Fill], now_ms: int) -> Message:
+        self._text, self._values = self.message(f'{{"coin":"{self.listing.symbol}","ctx":{{{ctx}}}}}'), values
         return self.snapshot(now_ms)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections import Counter
 
 from collector.rows import Ticker
 from collector.untimed import BEHIND_US, MOST_TOLD, SAME_STATE_US, UntimedStates
@@ -55,6 +56,36 @@ def test_any_interleaving_of_two_connections_gives_one_row_a_state() -> None:
             told.append((states.time_of(state(sent[done[source]], now), source), sent[done[source]]))
             done[source] += 1
         assert [mark for _, mark in sorted(set(told))] == sent
+
+
+def test_a_connection_that_begins_ahead_of_the_other_doubles_nothing() -> None:
+    """It begins while the other is behind by up to half a second, with states that return soon: of each there are as many
+    rows as were sent, where the newest may be there once more."""
+    for seed in range(300):
+        chance, now, mark = random.Random(seed), 0.0, 0
+        sent: list[tuple[float, int]] = []
+        while now < 6e6:
+            now += chance.expovariate(15) * 1e6
+            mark = max(-3, min(3, mark + chance.choice((-1, -1, 0, 1, 1))))
+            sent.append((now, mark))
+        begin = chance.uniform(2e6, 4e6)
+        once_more = [mark for at, mark in sent if at <= begin][-1]
+        brought: list[tuple[int, int, int]] = []
+        for source, states in (
+            (1, sent),
+            (2, [(begin, once_more), *(one for one in sent if one[0] > begin)]),
+        ):
+            last = stalled = 0.0
+            for at, mark in states:
+                if at > stalled and chance.random() < 0.08:
+                    stalled = at + chance.uniform(0, BEHIND_US / 2)
+                last = max(at + chance.uniform(500, 5000), stalled, last + 2)
+                brought.append((NOW + int(last), source, mark))
+        told, rows = UntimedStates(), dict[int, int]()
+        for at, source, mark in sorted(brought):
+            rows[told.time_of(state(100.0 + mark, at), source)] = mark
+        wanted, found = Counter(mark for _, mark in sent), Counter(rows.values())
+        assert all(wanted[mark] <= found[mark] <= wanted[mark] + (mark == once_more) for mark in wanted), seed
 
 
 def test_one_connection_keeps_every_state_also_equal_ones_and_those_of_other_symbols() -> None:
