@@ -71,7 +71,9 @@ def _planted(analyses: list[dict[str, Any]], ledgers: list[Path], since: datetim
     for ledger in ledgers:
         header, entries = read_ledger(ledger)
         seen: dict[tuple[str, str], list[str]] = {}
+        forced = 0
         for entry in entries:
+            forced += entry.k in ("l", "u")
             name, _, symbol = entry.id.partition(" ") if entry.k == "p" else ("", "", "")
             if name and entry.side == "begin":
                 at = datetime.fromtimestamp(entry.ts / 1e6, UTC)
@@ -81,8 +83,11 @@ def _planted(analyses: list[dict[str, Any]], ledgers: list[Path], since: datetim
                 elif at >= since:
                     when.append(f"{at:%H:%M:%S}")
         for (name, symbol), when in sorted(seen.items()):
-            where = found.get(f"{header.exchange} {name}", [])
-            table.add_row(name, f"{header.exchange} {symbol}", ", ".join(when), ", ".join(where) or "nothing")
+            where = ", ".join(found.get(f"{header.exchange} {name}", [])) or "nothing"
+            if where == "nothing" and name == "cascade":
+                # Some venues tell of none, others of one a second and symbol at most.
+                where += f": {forced or 'no'} liquidations were sent in all"
+            table.add_row(name, f"{header.exchange} {symbol}", ", ".join(when), where)
     console.print(table)
 
 
