@@ -204,6 +204,9 @@ def scenarios() -> list[tuple[Scenario, dict[str, dict[str, int]]]]:
     s.book(0, 1, stored=False)
     s.lines[0]["snap"] = 1
     s.sent("r", 60, seq=1)
+    s.lines.append(
+        {"k": "r", "m": "linear", "s": "QUIETUSDT", "ts": T0, "seq": 1}
+    )  # told, and then nothing came
     s.trade(7, "id")
     s.liquidation(1, 95.5, "a")
     s.ticker(6, 102.0)

@@ -27,9 +27,9 @@ API = {"linear": "/fapi/v1", "inverse": "/dapi/v1", "spot": "/api/v3"}
 SNAPSHOT_LEVELS = 1000
 SNAPSHOT_WEIGHT = {"linear": 20, "inverse": 20, "spot": 50}
 POLL_US = 60_000_000
+"""Between two looks at the open interest, which no stream brings."""
 PAST_STATES = 64
 """Of a ticker, kept while open interest is asked for: the answer tells of a time that may have passed."""
-"""Between two looks at the open interest, which no stream brings."""
 FORCED = {"BUY": "buy", "SELL": "sell"}
 
 

@@ -172,4 +172,4 @@ def collect(entries: Iterable[Entry]) -> dict[Key, Events]:
         elif e.k == "l":
             stream.add(*liquidation(e.ts, e.side, e.p, e.q))
     streams.pop(("", "", ""), None)
-    return streams
+    return {key: stream for key, stream in streams.items() if len(stream)}
