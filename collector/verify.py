@@ -35,7 +35,7 @@ COLUMNS = {
     "tickers": ", ".join(TICKER_FIELDS),
     "orderbook": "seq, bids[1][1], bids[2][1], asks[1][1], asks[2][1]",
 }
-READ = (*COLUMNS, "gaps", "feed_events", "collector_stats")
+READ_TABLES = (*COLUMNS, "gaps", "feed_events", "collector_stats")
 READERS: dict[str, Callable[..., tuple[int, int, int]]] = {
     "trades": fingerprints.trade,
     "liquidations": lambda ts, side, price, qty, liq_id: fingerprints.liquidation(ts, side, price, qty),
@@ -53,7 +53,7 @@ def wait_until_applied(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                 "SELECT name, suspended, sequencerTxn - writerTxn FROM wal_tables()"
             )
         }
-        for name in READ:
+        for name in READ_TABLES:
             if name not in tables:
                 raise OperatorError(f"verify: there is no table {name}; run 'collector migrate'")
             if tables[name][0]:
@@ -61,7 +61,7 @@ def wait_until_applied(connection: psycopg.Connection[tuple[Any, ...]]) -> None:
                     f"verify: table {name} is suspended, so rows are missing; find the cause in wal_tables(), "
                     f"then run 'ALTER TABLE {name} RESUME WAL'"
                 )
-        if not any(tables[name][1] for name in READ):
+        if not any(tables[name][1] for name in READ_TABLES):
             return
         if time.monotonic() - said > 5:
             said = time.monotonic()

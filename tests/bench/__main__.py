@@ -62,7 +62,7 @@ GOALS = {
         "pass_rss_mb": "< 512",
         "stream_rss_mb": "< 512",
         "duckdb_rss_mb": "< 512",
-        "all_analyses_rss_mb": "< 512",
+        "analyses_rss_mb": "< 512",
     },
 }
 COMPARED_MESSAGES = 400_000

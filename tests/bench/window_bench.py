@@ -43,6 +43,10 @@ class Ran(msgspec.Struct):
     numbers: dict[str, dict[str, float]]
 
 
+ALONE = [name for name, analysis in ANALYSES.items() if not analysis.across and not analysis.needs]
+"""Those that don't compare instruments: a day of 50 is more than `pieces.ACROSS_SECONDS`."""
+
+
 def memory(endpoint: Endpoint, rows: int) -> dict[str, Any]:
     """A day of `rows` trades: each way in a process of its own, its peak RSS, how far its numbers are from the pass."""
     start = END - timedelta(days=1)
@@ -57,8 +61,12 @@ def memory(endpoint: Endpoint, rows: int) -> dict[str, Any]:
                 figures[f"{name}_greatest_relative_difference"] = difference(ran, in_pieces)
             tell(name, rows, ran.seconds, ran.rss_mb)
         everything = run_once(config)
-        tell("all analyses", rows, *everything)
-        figures |= {"all_analyses_rss_mb": everything[1], "all_analyses_s": round(everything[0], 2)}
+        tell(f"{len(ALONE)} of {len(ANALYSES)} analyses", rows, *everything)
+        figures |= {
+            "analyses_rss_mb": everything[1],
+            "analyses_s": round(everything[0], 2),
+            "analyses": len(ALONE),
+        }
     return figures
 
 
@@ -121,15 +129,11 @@ def side(name: str, config: Path, start: datetime) -> Ran:
 
 
 def run_once(config: Path) -> tuple[float, float]:
-    """`analyzer run-once` over the day: seconds as a whole process, peak RSS in MB. All analyses but those that compare
-    instruments: a day of 50 is more than `pieces.ACROSS_SECONDS`."""
-    names = ",".join(
-        name for name, analysis in ANALYSES.items() if not analysis.across and not analysis.needs
-    )
+    """`analyzer run-once` of ALONE over the day: seconds as a whole process, peak RSS in MB."""
     command = [sys.executable, "-m", "analyzer", "run-once", "--config", str(config), "--window", "24h"]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "--as-of", END.isoformat(), "--analyses", names, "--format", "json"],
+        [*command, "--as-of", END.isoformat(), "--analyses", ",".join(ALONE), "--format", "json"],
         stdout=subprocess.DEVNULL,
         env=CLEAN_ENVIRONMENT,
     )
