@@ -1,11 +1,10 @@
 """Liquidations in clusters: cascades in time, and the prices at which most was forced.
 
-A cascade is a suspicion: forced orders of one side that come so close together that one may have set off the next. The
-bounds are ours. A side's base rate is its mean number of forced orders a second over the 90 % of the window's seconds
-that have the fewest. A second with more than five times that is part of a cluster, and clusters end when five seconds
-bring no such second. A cluster is a cascade with ten forced orders or more, and five times as many as the base rate
-brings in its time. The window must be longer than the cascade: where every second is busy, none stands out. Venues that
-publish one forced order a second at most hide how many there were.
+A cascade is a suspicion: forced orders of one side that come so close together that one may have set off the next. It is
+a burst (see `bursts`: more than five times the side's base rate, in the sum of its seconds more than chance brings) of six
+forced orders or more. That chance is one in ten thousand at most, a side and window. Of a venue that publishes one
+forced order a second at most, a cascade shows where it publishes less than one in five seconds otherwise, and how many
+orders there were remains hidden.
 
 By price: bins of 10 bps, equal in ln price. The cluster is the bin with the largest notional.
 """
@@ -17,15 +16,14 @@ from typing import Any
 import numpy as np
 
 from analyzer.passes.base import TRADED, Analysis, Metric, Tables, Value
+from analyzer.passes.bursts import bursts
 from analyzer.passes.evidence import detail, iso
 from analyzer.passes.groups import by_instrument
 from analyzer.passes.liquidations import CLOSED
 from analyzer.windows import Window
 
-QUIET_S = 5
-TIMES, MIN_ORDERS = 5.0, 10
-CALM = 0.9
-"""Share of the seconds, those with the fewest orders, that make the base rate."""
+MIN_ORDERS = 6
+CHANCE = 1e-4
 BIN = 0.001
 """Of ln price: 10 bps."""
 COLUMNS = ("ts", "side", "orders", "notional", "first_price", "last_price")
@@ -52,31 +50,25 @@ def compute(tables: Tables, window: Window) -> list[Value]:
 
 def cascades(rows: dict[str, Any], window: Window) -> Rows:
     """Those of one side, largest notional first."""
-    second = rows["ts"].astype("datetime64[s]").astype(np.int64)
-    if not len(second):
+    if np.sum(rows["orders"]) < MIN_ORDERS:
         return []
-    span = -(-window.end_us // 1_000_000) - window.start_us // 1_000_000
-    counts = np.zeros(max(span, len(second)))
-    counts[: len(second)] = np.sort(rows["orders"])[::-1]
-    base = float(np.mean(np.sort(counts)[: max(1, int(CALM * len(counts)))]))
-    busy = np.flatnonzero(rows["orders"] > TIMES * base)
+    first_second = window.start_us // 1_000_000
+    second = rows["ts"].astype("datetime64[s]").astype(np.int64) - first_second
+    length = -(-window.end_us // 1_000_000) - first_second
     found: Rows = []
-    for part in np.split(busy, np.flatnonzero(np.diff(second[busy]) > QUIET_S) + 1):
-        if not len(part):
+    for burst in bursts(np.bincount(second, rows["orders"], length), CHANCE):
+        begin, end = np.searchsorted(second, (burst.begin, burst.end)).tolist()
+        orders = float(np.sum(rows["orders"][begin:end]))
+        if orders < MIN_ORDERS:
             continue
-        inside = slice(int(part[0]), int(part[-1]) + 1)
-        lasted = int(second[part[-1]] - second[part[0]]) + 1
-        orders = float(np.sum(rows["orders"][inside]))
-        if orders < max(MIN_ORDERS, TIMES * base * lasted):
-            continue
-        first, last = float(rows["first_price"][part[0]]), float(rows["last_price"][part[-1]])
+        first, last = float(rows["first_price"][begin]), float(rows["last_price"][end - 1])
         found.append(
             {
-                "from": iso(int(second[part[0]]) * 1_000_000),
-                "to": iso((int(second[part[-1]]) + 1) * 1_000_000),
+                "from": iso((first_second + burst.begin) * 1_000_000),
+                "to": iso((first_second + burst.end) * 1_000_000),
                 "orders": int(orders),
-                "notional": float(np.sum(rows["notional"][inside])),
-                "base_per_s": base,
+                "notional": float(np.sum(rows["notional"][begin:end])),
+                "base_per_s": burst.base,
                 "first_price": first,
                 "last_price": last,
                 "move_bps": (last / first - 1) * 1e4,

@@ -49,7 +49,8 @@ def rows_of(values: Sequence[Value], metric: str) -> Any:
 
 
 def test_a_cascade_by_hand() -> None:
-    """Base rate: of 100 seconds 4 have orders, so the 90 with the fewest have none."""
+    """Base rate: one of the 92 seconds outside has an order, and three are added. The 11 orders score
+    11 ln 14.3 − 13.3 · 8 · 4/92 = 24.6; the bound is ln(100 (1 − exp(−14.3 · 4/92)) / 0.0001) = 13.0."""
     burst = [second(40, 3, price=100.0), second(42, 6), second(47, 2, price=98.0)]
     numbers, values = clusters([second(10, 1), *burst])
     assert numbers == {
@@ -65,18 +66,24 @@ def test_a_cascade_by_hand() -> None:
             "orders": 11,
             "notional": 550.0,
         }
-        | {"base_per_s": 0.0, "first_price": 100.0, "last_price": 98.0, "move_bps": pytest.approx(-200.0)}
+        | {"base_per_s": pytest.approx(4 / 92), "first_price": 100.0}
+        | {"last_price": 98.0, "move_bps": pytest.approx(-200.0)}
     ]
 
 
 @pytest.mark.parametrize(
     ("seconds", "wanted"),
     [
-        ([second(40, 5), second(45, 5)], 1),
-        ([second(40, 5), second(46, 5)], 0),  # more than five seconds apart: two clusters of five
-        ([second(40, 5), second(45, 4)], 0),  # nine
+        ([second(40, 6)], 1),  # 6 ln 14.3 − 13.3 · 0.04 = 15.4; the bound is 12.8
+        ([second(40, 5)], 0),
+        (
+            [second(40, 3), second(44, 3)],
+            1,
+        ),  # 16.0 − 5 · 0.53 = 13.3, as 0.04 a second is the least base rate
+        ([second(40, 3), second(45, 3)], 0),  # 12.8, and with 3/94 outside the bound is 12.81
         ([second(40, 5), second(42, 5, side="buy")], 0),  # not of one side
-        ([second(40, 10), second(60, 12)], 2),
+        ([second(40, 10), second(66, 12)], 2),  # 25 calm seconds: 13.3 less
+        ([second(40, 10), second(64, 12)], 1),  # 23: 12.2
     ],
 )
 def test_bounds_of_a_cascade(seconds: list[Row], wanted: int) -> None:
@@ -84,12 +91,29 @@ def test_bounds_of_a_cascade(seconds: list[Row], wanted: int) -> None:
 
 
 def test_busy_seconds_all_along_are_no_cascade() -> None:
-    """Two a second are the base rate; ten in one second are no more than five times that, eleven are."""
-    for orders, wanted in ((10, 0), (11, 1)):
-        steady = [second(n, orders if n == 50 else 2) for n in range(100)]
-        assert clusters(steady)[0]["cascade_long"] == wanted
-    spread = [second(n, 12 if n in (50, 54) else 2) for n in range(100)]
-    assert clusters(spread)[0]["cascade_long"] == 0  # 30 in five seconds, 50 would stand out
+    """Two a second outside, with three added 201/99: the bound is 13.8, and one second of 15 orders scores
+    15 ln 14.3 − 13.3 · 201/99 = 12.9, of 16 orders 15.6."""
+    for burst, orders, wanted in (
+        ([50], 15, 0),
+        ([50], 16, 1),
+        ([50, 51], 12, 0),  # 4.9 each
+        ([50, 51], 13, 1),  # 7.6 each
+        (range(30, 60), 10, 0),  # five times the base rate, and no more
+        (range(30, 60), 12, 1),
+    ):
+        steady = [second(n, orders if n in burst else 2) for n in range(100)]
+        assert clusters(steady)[0]["cascade_long"] == wanted, (burst, orders)
+
+
+def test_cascades_on_a_venue_that_tells_of_one_order_a_second() -> None:
+    alone = [second(n, 1) for n in range(40, 50)]
+    (row,) = rows_of(clusters(alone)[1], "cascade_long")
+    assert (row["from"][11:19], row["to"][11:19], row["orders"]) == ("12:00:40", "12:00:50", 10)
+    few = [second(n, 1) for n in (12, 70)]
+    assert clusters([*few, *alone])[0]["cascade_long"] == 1
+    many = [second(n, 1) for n in range(0, 100, 2) if not 40 <= n < 50]
+    assert clusters([*many, *alone])[0]["cascade_long"] == 0  # one each second is no more than twice as many
+    assert clusters([second(n, 1) for n in range(100)])[0]["cascade_long"] == 0
 
 
 def test_the_price_at_which_most_was_liquidated() -> None:
