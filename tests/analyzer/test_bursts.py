@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from analyzer.passes.bursts import LEAST, RATIO, TIMES, Burst, bursts, rises
+from analyzer.passes.bursts import LEAST, RATIO, TIMES, bursts, rises
 
 
 def of_all_stretches(scores: list[int], bound: float) -> list[tuple[int, int]]:
@@ -68,7 +68,9 @@ def test_a_burst_by_hand() -> None:
     events = np.zeros(100)
     events[40:50] = 1
     events[[7, 93]] = 1
-    assert bursts(events, 1e-4) == [Burst(40, 50, pytest.approx(5 / 90))]
+    (found,) = bursts(events, 1e-4)
+    assert (found.begin, found.end) == (40, 50)
+    assert found.base == pytest.approx(5 / 90)
     assert bursts(events, math.exp(-21)) == []  # a bound of 24.9 instead
     assert bursts(events[:7], 1e-4) == []
     assert bursts(np.zeros(1), 1e-4) == []
@@ -78,7 +80,9 @@ def test_the_base_is_never_below_the_least() -> None:
     """An hour: outside, 3 events added make 3 / 3590. Bursts as near as 25 seconds would be one at LEAST = 0.04."""
     events = np.zeros(3600)
     events[1000:1010] = 1
-    assert bursts(events, 1e-4) == [Burst(1000, 1010, pytest.approx(LEAST))]
+    (found,) = bursts(events, 1e-4)
+    assert (found.begin, found.end) == (1000, 1010)
+    assert found.base == pytest.approx(LEAST)
     events[1000:1010] = 0
     events[1000:1100:6] = 1  # fewer than one in five seconds
     assert bursts(events, 1e-4) == []
