@@ -17,6 +17,7 @@ from collector.capture import captures_of
 from collector.config import Config
 from collector.connection import now_us
 from collector.database.endpoint import Endpoint
+from collector.database.observed import observed
 from collector.deadletters import DeadLetters
 from collector.delivery import Delivery
 from collector.errors import OperatorError
@@ -28,6 +29,7 @@ from collector.instruments import Directory, rest_url
 from collector.journal import Journal
 from collector.life import Life
 from collector.metrics import Metrics
+from collector.outages import Outages
 from collector.progress import Progress
 from collector.repair import Repairer, is_repairable
 from collector.roster import Roster
@@ -92,7 +94,8 @@ class App:
         self._sampler = Sampler(
             self.journal, store, self.metrics, config.questdb.watched_disk, self.life.look
         )
-        self._delivery = Delivery(config, store, self._dead, self.metrics, self._on_damage)
+        self._outages = Outages(store, observed(config.questdb))
+        self._delivery = Delivery(config, store, self._dead, self.metrics, self._on_damage, self._outages)
         self._progress = Progress(self.journal, lambda: self._delivery.shipper)
         self._clean = False
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -229,7 +232,8 @@ class App:
         for capture in self._captures.values():
             await asyncio.to_thread(capture.close)
         self._sampler.write()
-        self._add(self.life.ended())
+        for row in [*self._outages.take(), self.life.ended()]:
+            self._add(row)
         self._clean = True
         self._ended = True
         written = await asyncio.to_thread(self.journal.close, JOURNAL_TIMEOUT)
@@ -264,6 +268,8 @@ class App:
         while True:
             await asyncio.sleep(ALARM_SECONDS)
             alarms.look()
+            for row in self._outages.take():
+                self._add(row)
 
 
 def declare_damage(gaps: GapTracker, streams: Set[Stream], since_us: int, until_us: int) -> None:

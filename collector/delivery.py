@@ -9,11 +9,12 @@ from collections.abc import Callable
 import structlog
 
 from collector.config import Config
-from collector.database.endpoint import Endpoint, require_supported, resolve
+from collector.database.endpoint import Endpoint, UnsupportedServerError, require_supported, resolve
 from collector.database.migrate import migrate
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError
 from collector.metrics import Metrics
+from collector.outages import Outages
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink
 from collector.store import JournalStore
@@ -34,10 +35,11 @@ class Delivery:
         dead: DeadLetters,
         metrics: Metrics,
         on_damage: Callable[[int, int], None],
+        outages: Outages,
     ) -> None:
-        """`on_damage`: as the shipper takes it."""
+        """`on_damage`, `outages`: as the shipper takes them."""
         self._config, self._store, self._dead, self._metrics = config, store, dead, metrics
-        self._on_damage = on_damage
+        self._on_damage, self._outages = on_damage, outages
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
         self.shipper: Shipper | None = None
@@ -68,8 +70,7 @@ class Delivery:
     def _run(self, endpoint: Endpoint | None) -> None:
         while not self._stopping.is_set():
             try:
-                endpoint = endpoint or resolve(self._config.questdb)
-                require_supported(endpoint)
+                endpoint = self._reach(endpoint)
                 migrate(endpoint, self._config.retention)
             except OperatorError as error:
                 log.error("database not ready, rows wait in the journal", cause=str(error))
@@ -83,6 +84,18 @@ class Delivery:
                 self._ship(endpoint)
                 return
 
+    def _reach(self, endpoint: Endpoint | None) -> Endpoint:
+        """Raises OperatorError."""
+        try:
+            endpoint = endpoint or resolve(self._config.questdb)
+            require_supported(endpoint)
+        except UnsupportedServerError:
+            raise
+        except OperatorError as error:
+            self._outages.failed(str(error))
+            raise
+        return endpoint
+
     def _ship(self, endpoint: Endpoint) -> None:
         database = self._config.questdb
         sink = QuestDBSink(
@@ -92,24 +105,32 @@ class Delivery:
             disk=database.watched_disk,
             min_free=database.min_free,
         )
-        shipper = Shipper(self._config.journal, self._store, sink, self._dead, self._metrics, self._on_damage)
+        shipper = Shipper(
+            self._config.journal, self._store, sink, self._dead, self._metrics, self._on_damage, self._outages
+        )
         self._metrics.wal = functools.partial(getattr, sink, "wal")
         shipper.start()
         self.shipper, self.endpoint = shipper, endpoint
         self._supervise(sink, shipper)
 
     def _supervise(self, sink: QuestDBSink, shipper: Shipper) -> None:
-        """Start a managed server again that has crashed; one that was stopped stays stopped."""
+        """Start a managed server again that has crashed; one that was stopped stays stopped. Follow one that moves."""
         config = self._config.questdb
         if config.url != "managed":
             return
         from collector.database import managed
 
         while not self._stopping.wait(RETRY_SECONDS):
-            if shipper.unavailable and managed.crashed(config):
-                log.error("the managed QuestDB has crashed, starting it again")
-                try:
+            if not shipper.unavailable:
+                continue
+            try:
+                if managed.crashed(config):
+                    log.error("the managed QuestDB has crashed, starting it again")
                     self.endpoint = resolve(config)
-                    sink.move(self.endpoint.http_url)
-                except OperatorError as error:
-                    log.error("QuestDB can't be started, rows wait in the journal", cause=str(error))
+                elif (server := managed.status(config)) is not None:
+                    self.endpoint = managed.endpoint_of(server, config)
+                else:
+                    continue
+                sink.move(self.endpoint.http_url)
+            except OperatorError as error:
+                log.error("QuestDB can't be started, rows wait in the journal", cause=str(error))

@@ -297,11 +297,17 @@ class RowEncoder:
         )
 
     def _process_event(self, row: ProcessEvent) -> None:
-        symbols = ("program", "process", "event", "cause")
-        columns = ("pid", "version", "uptime_s", "detail")
+        symbols = {name: getattr(row, name) or None for name in ("program", "process", "event", "cause")}
+        times = {"until_ts": row.until_ts, "caught_up_ts": row.caught_up_ts}
+        plain = ("pid", "version", "uptime_s", "detail", "attempts", "waiting_rows")
         self._buffer.row(
             "process_events",
-            symbols={name: getattr(row, name) or None for name in symbols},
-            columns={name: getattr(row, name) for name in columns},
+            symbols=symbols | {"collector": row.collector or self._collector or None},
+            columns={
+                **{name: getattr(row, name) for name in plain},
+                **{name: None if us is None else TimestampMicros(us) for name, us in times.items()},
+                "log": row.log or None,
+                "place": row.place or None,
+            },
             at=TimestampMicros(row.ts),
         )

@@ -18,6 +18,7 @@ from collector.host import ControlGroup, OomKills, boot_id
 from collector.rows import ProcessEvent
 from collector.state import State
 from collector.store import JournalStore
+from collector.whereabouts import log_of, place
 
 log = structlog.get_logger()
 
@@ -45,6 +46,9 @@ class Seen(msgspec.Struct):
     """By systemd, of that end."""
     error: str = ""
     """What it died of, where it could still tell."""
+    log: str = ""
+    place: str = ""
+    """as in `ProcessEvent`"""
 
 
 class Life:
@@ -55,6 +59,7 @@ class Life:
         self._store, self._group = store, group or ControlGroup()
         now = _now_us()
         self._seen = Seen(process, os.getpid(), __version__, now, now, boot_id(), self._group.oom_kills())
+        self._seen.log, self._seen.place = log_of(), place()
 
     def begun(self, past: State | None) -> list[ProcessEvent]:
         """The rows of this start, and of the end before it where that was none of its own. `past`: what it left."""
@@ -81,10 +86,7 @@ class Life:
     def _crash(self, before: Seen, at_us: int, told: str) -> ProcessEvent:
         cause, detail = self._cause(before, told)
         log.warning("the last run did not end by itself", process=before.process, cause=cause, detail=detail)
-        uptime = max(0.0, (at_us - before.started_us) / 1e6)
-        return ProcessEvent(
-            at_us, PROGRAM, before.process, "crashed", cause, before.pid, before.version, uptime, detail
-        )
+        return _event(before, at_us, "crashed", cause, detail)
 
     def _cause(self, before: Seen, told: str) -> tuple[str, str]:
         """(cause, detail)"""
@@ -114,17 +116,7 @@ class Life:
 
     def ended(self) -> ProcessEvent:
         """The row of an end by itself."""
-        me, now = self._seen, _now_us()
-        return ProcessEvent(
-            now,
-            PROGRAM,
-            me.process,
-            "stopped",
-            self.stop_cause,
-            me.pid,
-            me.version,
-            (now - me.started_us) / 1e6,
-        )
+        return _event(self._seen, _now_us(), "stopped", self.stop_cause)
 
     def _save(self) -> None:
         with contextlib.suppress(OSError):  # the disk may be full; the rows are what counts
@@ -132,8 +124,24 @@ class Life:
 
 
 def _start(who: Seen) -> ProcessEvent:
+    started = _event(who, who.started_us, "started", who.came_after, who.told)
+    return msgspec.structs.replace(started, uptime_s=None)
+
+
+def _event(who: Seen, at_us: int, event: str, cause: str, detail: str = "") -> ProcessEvent:
+    lived = max(0.0, (at_us - who.started_us) / 1e6)
     return ProcessEvent(
-        who.started_us, PROGRAM, who.process, "started", who.came_after, who.pid, who.version, None, who.told
+        at_us,
+        PROGRAM,
+        who.process,
+        event,
+        cause,
+        who.pid,
+        who.version,
+        lived,
+        detail,
+        log=who.log,
+        place=who.place,
     )
 
 

@@ -235,23 +235,37 @@ class StreamStats(msgspec.Struct, frozen=True, gc=False):
 
 
 class ProcessEvent(msgspec.Struct, frozen=True, gc=False):
-    """A start or an end of a process."""
+    """A start or an end of a process: of this one, or of QuestDB as this one saw it."""
 
     ts: int
     """Of an end that only the next start can tell: the last sign of life."""
     program: str
     process: str
-    """host:pid"""
+    """host:pid; of a QuestDB that is not managed host:port"""
     event: str
-    """started, stopped, crashed"""
+    """started, stopped, crashed; of QuestDB also away: not to be reached, nothing tells why"""
     cause: str
-    """stopped: SIGTERM, SIGINT, duration, error. crashed: killed, oom, watchdog, error, reboot. started, what came before:
-    first, stopped, crashed."""
-    pid: int
+    """stopped: SIGTERM, SIGINT, duration, error. crashed: killed, oom, watchdog, error, reboot. away: unreachable, unseen.
+    started, what came before: first, stopped, crashed, away."""
+    pid: int | None
     version: str
     uptime_s: float | None
     """seconds from the start to the end"""
     detail: str = ""
+    until_ts: int | None = None
+    """Of an end of QuestDB: when it answered again."""
+    attempts: int | None = None
+    """to reach it that failed; 0: nobody looked when it ended"""
+    waiting_rows: int | None = None
+    """rows that were in the journal for it when it answered again; None: not counted"""
+    caught_up_ts: int | None = None
+    """when the last of them was acknowledged"""
+    log: str = ""
+    """where its log goes: journal:UNIT (systemd's), file:PATH, terminal:DEVICE"""
+    place: str = ""
+    """the machine's boot and the process namespace, within which the pid names it"""
+    collector: str = ""
+    """Whose row it is, by its journal (`JournalStore.collector`); empty: that of the encoder."""
 
 
 Row = (

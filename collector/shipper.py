@@ -15,6 +15,7 @@ from collector.backoff import backoff
 from collector.config import JournalConfig
 from collector.deadletters import DeadLetters
 from collector.metrics import Metrics
+from collector.outages import Outages, Position
 from collector.segment import SEGMENT_HEADER, Damage, Record, read_records
 from collector.sink import RefusedError, Sink, UnavailableError
 from collector.store import Cursor, JournalStore
@@ -43,9 +44,10 @@ class Shipper(threading.Thread):
         dead: DeadLetters,
         metrics: Metrics,
         on_damage: Callable[[int, int], None] = lambda since, until: None,
+        outages: Outages | None = None,
     ) -> None:
         """`on_damage(since, until)`: rows received between (µs) are lost, for their bytes in the journal are damaged; called
-        from this thread."""
+        from this thread. `outages` is told when the server is away."""
         super().__init__(name="shipper", daemon=True)
         self._config, self._store, self._sink, self._dead, self._metrics = config, store, sink, dead, metrics
         self._stop_at: float | None = None
@@ -54,10 +56,13 @@ class Shipper(threading.Thread):
         self._file: BinaryIO | None = None
         self._file_segment = 0
         self._on_damage = on_damage
+        self._outages = outages or Outages(store)
         self._damaged_since: int | None = None
         """Time of receipt (µs) of the newest row before damage whose end is not yet known; 0: nothing tells."""
         self._read_recv_us = 0
         self._read_bytes = 0
+        self._read_parts: list[tuple[Position, int]] = []
+        """Of the records read last: where each begins, and its rows."""
         metrics.fills[bounds.POST.name] = lambda: self._read_bytes
         metrics.fills[bounds.RECORD.name] = lambda: self._largest_record
         self._largest_record = 0
@@ -105,11 +110,13 @@ class Shipper(threading.Thread):
                 if not self._deliver(records):
                     break
                 self._metrics.shipped_recv_us = records[-1].recv_us
+                self._outages.delivered(self._read_parts, (cursor.segment, cursor.offset))
             if self._failed:
                 # It may have been started anew: look before the cursor says that its predecessor's rows are safe.
                 look_at, self._failed = 0.0, False
             if cursor != self._store.cursor:
                 self._acknowledge(cursor)
+            self._outages.reached((cursor.segment, cursor.offset))
             self._tell_damage()
             if started >= trim_at:
                 self._store.trim(
@@ -131,9 +138,11 @@ class Shipper(threading.Thread):
             self.turns += 1
             try:
                 server = self._sink.identity()
+                self._outages.identified(server)
                 cause, remedy = self._sink.ailment()
             except UnavailableError as error:
                 cause, remedy = str(error), error.remedy
+                self._tell_away(error)
             if not cause:
                 break
             self._tell_unavailable(cause, remedy)
@@ -159,6 +168,12 @@ class Shipper(threading.Thread):
             log.warning("QuestDB takes no rows, retrying", cause=cause, remedy=remedy or "none needed")
         self.unavailable = cause
 
+    def _tell_away(self, error: UnavailableError) -> None:
+        if error.away:
+            self._outages.failed(str(error))
+        else:
+            self._outages.answered()
+
     def _tell_available(self) -> None:
         if self.unavailable:
             log.info("QuestDB takes rows again")
@@ -180,6 +195,7 @@ class Shipper(threading.Thread):
     def _read(self) -> tuple[list[Record], Cursor]:
         """The next records, at most POST_BYTES, and the cursor after them."""
         records: list[Record] = []
+        self._read_parts = []
         size = 0
         cursor = self._store.cursor
         end, following = self._store.readable(cursor.segment)
@@ -202,6 +218,7 @@ class Shipper(threading.Thread):
                     self._damage_ends(item.recv_us)
                 self._read_recv_us = item.recv_us
                 records.append(item)
+                self._read_parts.append(((cursor.segment, cursor.offset), len(item.ends)))
                 size += len(item.data)
                 self._largest_record = max(self._largest_record, len(item.data))
             cursor = Cursor(cursor.segment, after, cursor.server)
@@ -293,10 +310,12 @@ class Shipper(threading.Thread):
             try:
                 self._sink.post(pieces)
             except UnavailableError as error:
+                self._tell_away(error)
                 self._tell_unavailable(str(error), error.remedy)
                 delay = max(next(delays), error.retry_after)
             else:
                 self._tell_available()
+                self._outages.answered()
                 self._metrics.posts += 1
                 self._metrics.posted_rows += rows
                 self._metrics.posted_bytes += sum(len(piece) for piece in pieces)

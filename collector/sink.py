@@ -14,11 +14,12 @@ from collector import __version__
 
 
 class UnavailableError(Exception):
-    """Not now: the batch is to be kept and posted again. `remedy` is the operator's next step, "" where waiting cures it."""
+    """Not now: the batch is to be kept and posted again. `remedy` is the operator's next step, "" where waiting cures it;
+    `away`: the server could not be reached, or something before it says so."""
 
-    def __init__(self, cause: str, remedy: str = "", retry_after: float = 0.0) -> None:
+    def __init__(self, cause: str, remedy: str = "", retry_after: float = 0.0, away: bool = False) -> None:
         super().__init__(cause)
-        self.remedy, self.retry_after = remedy, retry_after
+        self.remedy, self.retry_after, self.away = remedy, retry_after, away
 
 
 class RefusedError(Exception):
@@ -67,6 +68,8 @@ SCHEMA_FAULTS = (
     "auto create",
 )
 """In a refusal: the schema is behind, not the row wrong. Rows wait for the migration."""
+NOBODY_BEHIND = (502, 503, 504)
+"""What a proxy answers for a server that it can't reach."""
 
 
 class QuestDBSink:
@@ -104,7 +107,7 @@ class QuestDBSink:
         try:
             response = self._client.post("/write", content=iter(pieces), headers={"Content-Length": length})
         except httpx.TransportError as error:
-            raise UnavailableError(f"{type(error).__name__}: {error}") from error
+            raise UnavailableError(f"{type(error).__name__}: {error}", away=True) from error
         if not response.is_success:
             raise classify(response.status_code, response.content, response.headers.get("Retry-After", ""))
 
@@ -145,7 +148,9 @@ class QuestDBSink:
             response.raise_for_status()
             return msgspec.json.decode(response.content, type=QueryAnswer).dataset
         except (httpx.HTTPError, msgspec.DecodeError) as error:
-            raise UnavailableError(f"{sql}: {type(error).__name__}: {error}") from error
+            status = error.response.status_code if isinstance(error, httpx.HTTPStatusError) else 0
+            away = isinstance(error, httpx.TransportError) or status in NOBODY_BEHIND
+            raise UnavailableError(f"{sql}: {type(error).__name__}: {error}", away=away) from error
 
     def close(self) -> None:
         self._client.close()
@@ -166,4 +171,5 @@ def classify(status: int, body: bytes, retry_after: str) -> UnavailableError | R
         return UnavailableError(cause, "set EVENKEEL_QUESTDB_USER and EVENKEEL_QUESTDB_PASSWORD_FILE")
     if status == 404:
         return UnavailableError(cause, "check questdb.url: QuestDB 9.0 or newer answers on /write")
-    return UnavailableError(cause, "", float(retry_after) if retry_after.isdigit() else 0.0)
+    wait = float(retry_after) if retry_after.isdigit() else 0.0
+    return UnavailableError(cause, "", wait, away=status in NOBODY_BEHIND)

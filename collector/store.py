@@ -219,6 +219,18 @@ class JournalStore:
         self.save("cursor.json", msgspec.json.encode(saved))
         self.cursor = cursor
 
+    def acknowledged_us(self) -> int:
+        """When something was last acknowledged (µs), also in an earlier run; 0: never."""
+        try:
+            return (self.folder / "cursor.json").stat().st_mtime_ns // 1000
+        except OSError:
+            return 0
+
+    def end(self) -> tuple[int, int]:
+        """Segment and offset after all that can be read now."""
+        with self.grown:
+            return self._current, self._sizes.get(self._current, 0)
+
     def forget(self, segment: int) -> None:
         """The segment's file is gone."""
         with self.grown:

@@ -23,7 +23,7 @@ import msgspec
 import psutil
 
 from collector.config import QuestDBConfig
-from collector.database import ports, runtime
+from collector.database import ending, ports, runtime
 from collector.database.endpoint import PG_PASSWORD, PG_USER, DatabaseError, Endpoint, answers, pg_url
 from collector.database.runtime import Say
 
@@ -119,14 +119,21 @@ def run(config: QuestDBConfig, stop: threading.Event, on_ready: Callable[[Manage
     on_ready(server)
     while not stop.wait(RUN_LOOK):
         if _process(server, folder) is None:
+            with _locked(
+                folder, say_on_stderr
+            ):  # 'collector db stop' may be about to tell that it was the one
+                if (folder / STATE_FILE).exists():
+                    _note_end(folder, server, at_us=time.time_ns() // 1000)
+                    (folder / STATE_FILE).unlink()
             raise _failed(folder, _last_lines(folder))
-    _end(config, say_on_stderr)
+    _end(config, say_on_stderr, "'collector db run' was told to stop")
 
 
 def _start_anew(config: QuestDBConfig, folder: Path, say: Say) -> ManagedServer:
     """Under the lock."""
     if (folder / STATE_FILE).exists():
-        say(f"{folder / STATE_FILE} is of a server that ended without 'collector db stop': removed")
+        how = _note_end(folder, _recorded(folder))
+        say(f"the server before ended without 'collector db stop'{how}: {folder / STATE_FILE} removed")
         (folder / STATE_FILE).unlink()
     _require_space(folder)
     jar, java = runtime.questdb_jar(say), runtime.java()
@@ -152,10 +159,11 @@ def _start_anew(config: QuestDBConfig, folder: Path, say: Say) -> ManagedServer:
 def stop(config: QuestDBConfig, say: Say = say_on_stderr) -> bool:
     """End the server of that folder for good; False when none ran. Raises DatabaseError."""
     (data_dir(config) / SUPERVISED_FILE).unlink(missing_ok=True)
-    return _end(config, say)
+    return _end(config, say, "'collector db stop'")
 
 
-def _end(config: QuestDBConfig, say: Say) -> bool:
+def _end(config: QuestDBConfig, say: Say, asked: str) -> bool:
+    """`asked`: in whose name."""
     folder = data_dir(config)
     if not (folder / STATE_FILE).exists():
         return False
@@ -164,16 +172,27 @@ def _end(config: QuestDBConfig, say: Say) -> bool:
         process = _process(server, folder) if server is not None else None
         if process is not None:
             process.terminate()
-            try:
-                process.wait(STOP_TIMEOUT)
-            except psutil.TimeoutExpired:
+            if not ending.await_end(process, STOP_TIMEOUT):
                 say(
                     f"QuestDB (pid {process.pid}) did not end within {STOP_TIMEOUT:g} s of SIGTERM: sending SIGKILL"
                 )
                 process.kill()
-                process.wait(STOP_TIMEOUT)
+                ending.await_end(process, STOP_TIMEOUT)
+                asked = f"{asked}; it had to be killed, after {STOP_TIMEOUT:g} s"
+        if process is not None:
+            _note_end(folder, server, asked, time.time_ns() // 1000)
+        else:
+            _note_end(folder, server)
         (folder / STATE_FILE).unlink(missing_ok=True)
     return process is not None
+
+
+def _note_end(folder: Path, server: ManagedServer | None, asked: str = "", at_us: int | None = None) -> str:
+    """As `ending.note`; the end in words."""
+    if server is None:
+        return ""
+    ended = ending.note(folder, server.pid, server.version, server.started, asked, at_us)
+    return f" ({ended.cause}: {ended.detail})"
 
 
 def _recorded(folder: Path) -> ManagedServer | None:
@@ -272,7 +291,7 @@ def _spawn(
     log = _log_file(folder)
     log.parent.mkdir(exist_ok=True)
     if log.exists():
-        log.replace(log.with_suffix(".log.1"))
+        log.replace(folder / ending.LAST_LOG)
     command = [str(java), f"-Xmx{config.memory}", "-p", str(jar), "-m", MAIN_CLASS, "-d", str(folder), "-n"]
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -317,7 +336,7 @@ def _await_ready(server: ManagedServer, folder: Path) -> None:
 
 
 def _log_file(folder: Path) -> Path:
-    return folder / "log" / "server.log"
+    return folder / ending.LOG
 
 
 def _last_lines(folder: Path) -> str:
