@@ -42,7 +42,8 @@ def await_end(process: psutil.Process, timeout: float) -> bool:
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         try:
-            if process.status() == psutil.STATUS_ZOMBIE:
+            # Its first thread may have ended before the others.
+            if process.status() == psutil.STATUS_ZOMBIE and process.num_threads() <= 1:
                 reap(process.pid)
                 return True
         except psutil.NoSuchProcess:

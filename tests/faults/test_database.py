@@ -35,13 +35,18 @@ def test_server_killed_in_mid_flush_repeatedly(rig: Rig) -> None:
     rig.configure()
     rig.record()
     rig.wait_recording()
-    for _ in range(5 if LONG else 2):
+    kills = 5 if LONG else 2
+    for _ in range(kills):
         time.sleep(seconds(1.5, 10))
         server.signal(signal.SIGKILL)
         time.sleep(1)
         server.start()
     finish(rig)
     assert "sending again what the journal still holds" in rig.log.read_text()
+    told = query(
+        server.endpoint, "SELECT event::string, count() FROM process_events WHERE program = 'questdb'"
+    )
+    assert dict(told) == {"away": kills, "started": kills}
 
 
 def test_server_down_for_longer_than_every_retry_limit(rig: Rig, database: Endpoint) -> None:
