@@ -73,7 +73,8 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
     try:
         source = Source(endpoint(config.questdb))
         try:
-            facts = read(source, window, datetime.now(UTC) - window.end < LIVE)
+            silence_s = config.audit.pair("silence")[1]
+            facts = read(source, window, datetime.now(UTC) - window.end < LIVE, silence_s)
         finally:
             source.close()
     except ConfigError as error:

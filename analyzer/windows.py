@@ -31,6 +31,11 @@ def microseconds(at: datetime) -> int:
     return (at.astimezone(UTC) - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
 
 
+def moment(us: int) -> datetime:
+    """The time of microseconds since the epoch, exactly."""
+    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+
+
 def ending(end: datetime, length: timedelta) -> Window:
     """The window of that length before `end`. Raises ValueError when it would start before 1970."""
     end = end.astimezone(UTC)

@@ -110,7 +110,8 @@ def _look(connection: Connection) -> dict[str, State]:
             name in logs and not logs[name][1] and views.get(name) != "invalid",
         )
         for number, name, ttl, unit in connection.execute(
-            "SELECT id, table_name, ttlValue, ttlUnit FROM tables()"
+            # A plain view stores nothing, and works again once its tables are there again.
+            "SELECT id, table_name, ttlValue, ttlUnit FROM tables() WHERE table_type != 'V'"
         ).fetchall()
         if name != MARKER
     }

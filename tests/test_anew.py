@@ -33,7 +33,7 @@ def schema(endpoint: Endpoint) -> dict[str, Any]:
 def write_to_every_table(endpoint: Endpoint) -> None:
     for (name,) in query(
         endpoint,
-        "SELECT table_name FROM tables() WHERE walEnabled AND NOT matView AND table_name <> 'schema_migrations'",
+        "SELECT table_name FROM tables() WHERE walEnabled AND table_type = 'T' AND table_name <> 'schema_migrations'",
     ):
         query(endpoint, f"INSERT INTO {name} (ts) VALUES (now())")
 

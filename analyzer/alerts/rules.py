@@ -4,42 +4,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-import msgspec
-
+from analyzer.alerts.base import HOUR_US, MINUTE_US, Evaluate, Firing, Key, Rule
+from analyzer.alerts.holes import gap_open, never_reached, redundancy
+from analyzer.collectors import process_names
 from analyzer.quantities import size
 from analyzer.source import Source
 
 if TYPE_CHECKING:
     from analyzer.alerts.settings import AlertsConfig
 
-HOUR_US = 3_600_000_000
-Key = tuple[str, str, str, str]
-"""rule, exchange, market, symbol; "*" for all"""
-
-
-class Firing(msgspec.Struct, frozen=True):
-    """A rule that fires for one thing."""
-
-    exchange: str
-    market: str
-    symbol: str
-    value: float
-    message: str
-    """What has happened, and the next step."""
-
-
-Evaluate = Callable[[Source, "AlertsConfig", int], Iterator[Firing]]
-"""The third argument is the time in µs."""
-
-
-class Rule(msgspec.Struct, frozen=True):
-    severity: str
-    evaluate: Evaluate
-    market: bool = False
-    """Tells of the market, not of this system: that it is over is recorded and not sent."""
+__all__ = ["MARKET_RULES", "RULES", "Firing", "Key"]
 
 
 def _growth(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
@@ -48,30 +25,38 @@ def _growth(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
     from analyzer.trend import trend
 
     over = config.us("growth_over")
-    lines: dict[str, list[tuple[int, int]]] = {}
-    for process, ts, rss in source.rows(
-        f"SELECT process, ts::long, rss FROM collector_stats WHERE ts > {now - over} AND ts <= {now} AND rss > 0"
+    lines: dict[tuple[str, str], list[tuple[int, int]]] = {}
+    for process, collector, ts, rss in source.rows(
+        f"SELECT process, collector, ts::long, rss FROM collector_stats WHERE ts > {now - over} AND ts <= {now} AND rss > 0"
     ):
-        lines.setdefault(process, []).append((ts, rss))
-    for process, line in lines.items():
-        if line[-1][0] - line[0][0] < over / 2 or now - line[-1][0] > 60_000_000:
+        lines.setdefault((process, collector or ""), []).append((ts, rss))
+    names = process_names(lines)
+    for key, line in lines.items():
+        if line[-1][0] - line[0][0] < over / 2 or now - line[-1][0] > MINUTE_US:
             continue
         hours = np.array([(ts - line[0][0]) / HOUR_US for ts, _ in line])
         slope = trend(hours, np.array([rss / 1e6 for _, rss in line]), fewest=2).slope
         if slope >= config.growth:
-            text = f"{process} grows by {slope:,.0f} MB an hour; next: collector memory top"
-            yield Firing("*", "*", process, slope, text)
+            text = f"{names[key]} grows by {slope:,.0f} MB an hour; next: collector memory top"
+            yield Firing("*", "*", names[key], slope, text)
 
 
 def _ship_lag(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
     limit = config.us("ship_lag") / 1e3
-    for process, lag in source.rows(
-        f"SELECT process, lag_ms FROM collector_stats WHERE ts > {now - 60_000_000} AND ts <= {now} "
-        "LATEST ON ts PARTITION BY process"
-    ):
+    found = {
+        (process, collector or ""): lag
+        for process, collector, lag in source.rows(
+            f"SELECT process, collector, lag_ms FROM collector_stats WHERE ts > {now - MINUTE_US} AND ts <= {now} "
+            "LATEST ON ts PARTITION BY process, collector"
+        )
+    }
+    names = process_names(found)
+    for key, lag in found.items():
         if lag is not None and lag >= limit:
-            text = f"QuestDB is {lag / 1e3:,.0f} s behind the journal of {process}; next: collector db status"
-            yield Firing("*", "*", process, lag / 1e3, text)
+            text = (
+                f"QuestDB is {lag / 1e3:,.0f} s behind the journal of {names[key]}; next: collector db status"
+            )
+            yield Firing("*", "*", names[key], lag / 1e3, text)
 
 
 def _silence(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
@@ -98,16 +83,6 @@ def _stale(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
             yield Firing(exchange, market, "*", age, text)
 
 
-def _gap(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
-    for exchange, market, cause, count, first in source.rows(
-        "SELECT exchange, market, cause, count(), min(from_ts)::long FROM gaps WHERE to_ts IS NULL AND NOT repaired "
-        f"AND cause != 'dropped' AND ts > {now - 168 * HOUR_US} AND ts <= {now - config.us('gap')}"
-    ):
-        age = (now - first) / 1e6
-        text = f"{count} streams of {exchange} {market} have a hole ({cause}) open for {age:,.0f} s; next: analyzer audit"
-        yield Firing(exchange, market, cause, age, text)
-
-
 def _suspended(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
     for name, reason in source.rows("SELECT name, errorMessage FROM wal_tables() WHERE suspended"):
         text = (
@@ -119,7 +94,7 @@ def _suspended(source: Source, config: AlertsConfig, now: int) -> Iterator[Firin
 def _disk(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
     for disk in ("journal", "server"):
         for (free,) in source.rows(
-            f"SELECT min({disk}_disk_free) FROM collector_stats WHERE ts > {now - 60_000_000} AND ts <= {now}"
+            f"SELECT min({disk}_disk_free) FROM collector_stats WHERE ts > {now - MINUTE_US} AND ts <= {now}"
         ):
             if free is not None and free < size(config.disk_free):
                 text = f"{free / 1e9:,.1f} GB are free on the {disk}'s disk; next: df -h"
@@ -127,13 +102,18 @@ def _disk(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
 
 
 def _dead_letters(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
-    for process, more in source.rows(
-        "SELECT process, max(dead_letters) - min(dead_letters) FROM collector_stats "
-        f"WHERE ts > {now - 600_000_000} AND ts <= {now}"
-    ):
+    found = {
+        (process, collector or ""): more
+        for process, collector, more in source.rows(
+            "SELECT process, collector, max(dead_letters) - min(dead_letters) FROM collector_stats "
+            f"WHERE ts > {now - 10 * MINUTE_US} AND ts <= {now}"
+        )
+    }
+    names = process_names(found)
+    for key, more in found.items():
         if more:
-            text = f"{process} has put {more:,} rows or messages aside; next: collector dead-letter list"
-            yield Firing("*", "*", process, more, text)
+            text = f"{names[key]} has put {more:,} rows or messages aside; next: collector dead-letter list"
+            yield Firing("*", "*", names[key], more, text)
 
 
 def _largest(table: str, limit: str, what: str) -> Evaluate:
@@ -192,7 +172,9 @@ RULES: dict[str, Rule] = {
     "ship_lag": Rule("critical", _ship_lag),
     "silence": Rule("critical", _silence),
     "stale_market": Rule("critical", _stale),
-    "gap_open": Rule("warning", _gap),
+    "gap_open": Rule("warning", gap_open),
+    "redundancy": Rule("warning", redundancy),
+    "never_reached": Rule("warning", never_reached),
     "table_suspended": Rule("critical", _suspended),
     "disk_free": Rule("critical", _disk),
     "dead_letters": Rule("warning", _dead_letters),

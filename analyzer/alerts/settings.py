@@ -26,6 +26,8 @@ RULE_NAMES = (
     "silence",
     "stale_market",
     "gap_open",
+    "redundancy",
+    "never_reached",
     "table_suspended",
     "disk_free",
     "dead_letters",
@@ -57,7 +59,7 @@ class AlertsConfig(msgspec.Struct, forbid_unknown_fields=True, frozen=True, kw_o
     stale: str = "2m"
     """A market that brings nothing for this long."""
     gap: str = "60s"
-    """A hole that stays open for this long."""
+    """A hole that stays open for this long, and a market that has not been reached for it."""
     disk_free: str = "5GB"
     market_window: str = "10m"
     """Of liquidations and large trades."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
@@ -13,11 +12,7 @@ from analyzer.audit.memory import RunMemory
 from analyzer.audit.steps import areas_of
 from analyzer.audit.timeline import timeline_of
 from analyzer.audit.verdicts import Finding, Step, worst
-from analyzer.windows import Window
-
-
-def moment(us: int) -> datetime:
-    return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(microseconds=us)
+from analyzer.windows import Window, moment
 
 
 def document_of(figures: Figures, findings: Sequence[Finding], steps: Sequence[Step]) -> dict[str, Any]:
@@ -154,4 +149,5 @@ def _gap(figures: Figures, index: int) -> dict[str, Any]:
         "repair": gap.repair,
         "recovered": gap.recovered,
         "collector": gap.collector or None,
+        "lost_seconds": figures.lost_s[index],
     }

@@ -11,8 +11,10 @@ import numpy as np
 
 from analyzer.alerts.record import Alert
 from analyzer.audit import queries
-from analyzer.passes.coverage import CHANNELS, COVERAGE, Interval, Stream, begun, holes_of
+from analyzer.collectors import Life, Unreached, gone, lives, process_names, unreached
+from analyzer.passes.coverage import CHANNELS
 from analyzer.passes.groups import microseconds
+from analyzer.passes.recorded import QUERIES, Interval, Recorded, Stream, of_tables
 from analyzer.source import Source, render
 from analyzer.windows import Window
 
@@ -20,6 +22,8 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 DAY = timedelta(days=1)
+UNREACHED_US = 60_000_000
+"""So long a market may take to be reached."""
 STATS = (
     "rss",
     "pss",
@@ -51,8 +55,11 @@ class Samples(msgspec.Struct):
     ts: Any
     """int64, µs"""
     process: list[str]
+    """By `process_names`."""
     columns: dict[str, Any]
     """float64"""
+    collectors: dict[str, str] = {}
+    """Process → its collector, where that is known; those of the day before, too."""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -134,8 +141,7 @@ class Facts(msgspec.Struct):
     samples: Samples
     earlier: dict[str, Interval]
     """Processes of the day before the window: first and last sample (µs)."""
-    begun: dict[Stream, int]
-    holes: dict[Stream, list[Interval]]
+    recorded: Recorded
     gaps: list[Declared]
     event_counts: Counter[tuple[str, str, str, str, str]]
     """(exchange, market, symbol, channel, event)"""
@@ -156,10 +162,15 @@ class Facts(msgspec.Struct):
     """At the window's end."""
     suspended: list[tuple[str, str]] | None
     """Tables now, with the reason; None where the window does not end now."""
+    gone: list[Life]
+    """Of several collectors those that are silent at the window's end, while another one lives."""
+    unreached: list[Unreached]
+    """Markets that a collector which lives at the window's end has never reached."""
 
 
-def read(source: Source, window: Window, live: bool) -> Facts:
-    """Everything of the window. `live`: it ends now, so that what the server tells of itself belongs to it.
+def read(source: Source, window: Window, live: bool, silence_s: float = 60.0) -> Facts:
+    """Everything of the window. `live`: it ends now, so that what the server tells of itself belongs to it. `silence_s`: a
+    collector that gives no sign of life for longer is gone.
 
     Raises SourceError."""
     there = {name for (name,) in source.rows(queries.TABLES)}
@@ -171,18 +182,21 @@ def read(source: Source, window: Window, live: bool) -> Facts:
 
     streams: dict[str, pa.Table] = {}
     if {"feed_events", "gaps"} <= there:
-        for name in ("subscribed", "gaps", "resumed", *(["alive"] if "collector_stats" in there else [])):
-            streams[name] = source.fetch(render(COVERAGE.queries[name], window))
+        for name in QUERIES.keys() - (set() if "collector_stats" in there else {"alive"}):
+            streams[name] = source.fetch(render(QUERIES[name], window))
+    columns = {name for (name,) in source.rows(queries.COLUMNS)} if "collector_stats" in there else set()
+    before = rows(
+        queries.processes("collector" if "collector" in columns else "''"), "collector_stats", day_before
+    )
+    samples, earlier = _samples(source, window, columns, before)
+    found = lives(source.rows, window.end_us) if "collector" in columns else []
+    silence_us = round(silence_s * 1e6)
     last_run = rows(queries.LAST_RUN, "analysis_runs")
     return Facts(
         window=window,
-        samples=_samples(source, window, "collector_stats" in there),
-        earlier={
-            process: (first, last)
-            for process, first, last in rows(queries.PROCESSES, "collector_stats", day_before)
-        },
-        begun=begun(streams) if streams else {},
-        holes=holes_of(streams, window.end_us) if streams else {},
+        samples=samples,
+        earlier=earlier,
+        recorded=of_tables(streams, window.end_us) if streams else Recorded({}),
         gaps=[Declared(*row) for row in rows(queries.GAPS, "gaps")],
         event_counts=Counter(
             {
@@ -217,6 +231,8 @@ def read(source: Source, window: Window, live: bool) -> Facts:
         alerts=[Alert(*row) for row in rows(queries.ALERTS, "alerts")],
         firing=[Alert(*row) for row in rows(queries.FIRING, "alerts")],
         suspended=[(name, reason) for name, reason in source.rows(queries.SUSPENDED)] if live else None,
+        gone=gone(found, window.end_us, silence_us),
+        unreached=unreached(source.rows, found, window.end_us, silence_us, UNREACHED_US) if streams else [],
     )
 
 
@@ -224,18 +240,30 @@ def _texts(values: list[Any]) -> list[str]:
     return [value or "" for value in values]
 
 
-def _samples(source: Source, window: Window, there: bool) -> Samples:
-    if not there:
-        return Samples(np.empty(0, np.int64), [], {name: np.empty(0) for name in STATS})
-    columns = {name for (name,) in source.rows(queries.COLUMNS)}
+def _samples(
+    source: Source, window: Window, columns: set[str], before: list[list[Any]]
+) -> tuple[Samples, dict[str, Interval]]:
+    """Those of the window, and by the same names when processes of the day before were seen. `columns`: which the table has;
+    `before`: process, collector, first and last sample of each."""
+    earlier = {(process or "", collector or ""): (first, last) for process, collector, first, last in before}
+    if not columns:
+        return Samples(np.empty(0, np.int64), [], {name: np.empty(0) for name in STATS}), {}
     present = [name for name in STATS if name in columns]
-    table = source.fetch(render(queries.samples(present), window))
+    also = ["collector"] if "collector" in columns else []
+    table = source.fetch(render(queries.samples([*also, *present]), window))
     missing = np.full(table.num_rows, np.nan)
+    whose = table.column("collector").to_pylist() if also else [None] * table.num_rows
+    keys = [
+        (process or "", collector or "")
+        for process, collector in zip(table.column("process").to_pylist(), whose, strict=True)
+    ]
+    names = process_names({*keys, *earlier})
     return Samples(
         microseconds(table, "ts"),
-        table.column("process").to_pylist(),
+        [names[key] for key in keys],
         {name: _floats(table, name) if name in columns else missing for name in STATS},
-    )
+        {name: collector for (_, collector), name in names.items()},
+    ), {names[key]: span for key, span in earlier.items()}
 
 
 def _floats(table: pa.Table, name: str) -> Any:

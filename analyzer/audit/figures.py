@@ -10,10 +10,18 @@ import numpy as np
 
 from analyzer.audit.facts import Declared, Delay, Facts, Samples
 from analyzer.audit.memory import RunMemory, memory_of, representative
-from analyzer.audit.processes import Restart, Run, down_times, restarts_of, runs_of
+from analyzer.audit.processes import Restart, Run, down_by_collector, down_times, restarts_of, runs_of
 from analyzer.audit.settings import AuditConfig
-from analyzer.audit.streams import FeedHealth, StreamHealth, feed_health, overall, stream_health
-from analyzer.passes.coverage import uncovered
+from analyzer.audit.streams import (
+    FeedHealth,
+    StreamHealth,
+    feed_health,
+    lost_of,
+    overall,
+    recorded_of,
+    stream_health,
+)
+from analyzer.passes.recorded import uncovered
 
 ADJACENT_US = 5_000_000
 DAY_S = 86_400.0
@@ -33,6 +41,8 @@ class Incident(msgspec.Struct):
     repaired: int = 0
     recovered: int = 0
     collector: str = ""
+    lost: int = 0
+    """Of the gaps, those of which something is lost: neither another collector nor REST has it."""
 
 
 class Spread(msgspec.Struct, frozen=True):
@@ -58,6 +68,8 @@ class Figures(msgspec.Struct):
     streams: list[StreamHealth]
     feeds: list[FeedHealth]
     incidents: list[Incident]
+    lost_s: list[float]
+    """Of each gap of the facts: how long of it nobody has, within the window."""
     messages: int | None
     """None where no process counted them."""
     reconnects: int
@@ -71,6 +83,8 @@ class Figures(msgspec.Struct):
     disk_free: float | None
     """bytes, now, of the fuller of the watched disks"""
     suspended: list[tuple[str, str]]
+    living: set[str]
+    """Collectors at the window's end."""
 
 
 def figures_of(facts: Facts, config: AuditConfig) -> Figures:
@@ -83,9 +97,12 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
     usual = min((run.grace for run in runs if run.start == first_life), default=0)
     audited_from = min(first_life, end) if first_life > start + usual else start
     seen = bool(runs or facts.earlier)
-    down = down_times(runs, max(start, first_life), end) if seen else []
-    streams = stream_health(facts, down, audited_from)
-    restarts = restarts_of(runs, facts.earlier, facts.gaps, facts.events, facts.process_events)
+    since = max(start, first_life)
+    recorded = recorded_of(facts, down_by_collector(runs, facts.earlier, samples.collectors, since, end))
+    streams = stream_health(facts, recorded, audited_from)
+    restarts = restarts_of(
+        runs, facts.earlier, facts.gaps, facts.events, facts.process_events, samples.collectors
+    )
     warmup, limit = config.seconds("warmup"), config.pair("memory")[1]
     succeeded = {(restart.previous, restart.ended_at) for restart in restarts}
     alive = [run for run in runs if end - run.last <= run.grace and (run.process, run.last) not in succeeded]
@@ -94,6 +111,7 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
     if (
         coverage is None and seen and end > audited_from
     ):  # no stream is known: the time in which a collector was alive
+        down = down_times(runs, since, end)
         coverage = 1.0 - uncovered(down, audited_from, end) / (end - audited_from)
     last = max((run.last for run in runs), default=None)
     disks = [
@@ -102,6 +120,7 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         for name in ("journal_disk_free", "server_disk_free")
         if (value := _latest(samples.columns[name][run.rows])) is not None
     ]
+    lost = [lost_of(gap, recorded, window) for gap in facts.gaps]
     return Figures(
         facts=facts,
         audited_from=audited_from,
@@ -113,7 +132,8 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         coverage=coverage,
         streams=streams,
         feeds=feed_health(facts, streams, runs, (end - audited_from) / 3.6e9),
-        incidents=incidents_of(facts.gaps),
+        incidents=incidents_of(facts.gaps, lost),
+        lost_s=[us / 1e6 for us in lost],
         messages=_grown(samples, runs, "messages")
         if not np.isnan(samples.columns["messages"]).all()
         else None,
@@ -129,6 +149,7 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         ),
         disk_free=min(disks, default=None),
         suspended=_suspended(facts, samples, alive),
+        living={run.collector for run in alive},
     )
 
 
@@ -137,11 +158,11 @@ def delay(facts: Facts) -> Delay | None:
     return facts.delays.get("orderbook") or facts.delays.get("trades")
 
 
-def incidents_of(gaps: Sequence[Declared]) -> list[Incident]:
-    """In order of their beginnings."""
+def incidents_of(gaps: Sequence[Declared], lost: Sequence[int]) -> list[Incident]:
+    """In order of their beginnings. `lost`: how long of each gap nobody has."""
     open_ones: dict[tuple[str, str, str, str], Incident] = {}
     found: list[Incident] = []
-    for gap in sorted(gaps, key=lambda gap: gap.start):
+    for gap, nobody in sorted(zip(gaps, lost, strict=True), key=lambda one: one[0].start):
         key = (gap.collector or "", gap.exchange, gap.market, gap.cause)
         incident = open_ones.get(key)
         if incident is None or (incident.end is not None and gap.start > incident.end + ADJACENT_US):
@@ -151,6 +172,7 @@ def incidents_of(gaps: Sequence[Declared]) -> list[Incident]:
             incident.end = None if gap.end is None else max(incident.end, gap.end)
         incident.streams.add(f"{gap.symbol} {gap.channel}")
         incident.gaps += 1
+        incident.lost += nobody > 0
         incident.repaired += gap.repaired
         incident.recovered += gap.recovered or 0
     return found

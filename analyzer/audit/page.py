@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from analyzer.audit.document import moment
 from analyzer.audit.memory import RunMemory
 from analyzer.audit.sections import Section
+from analyzer.windows import moment
 
 STYLE = """
 :root { color-scheme: light dark; font: 15px/1.45 system-ui, sans-serif; }

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
 import numpy as np
 
 from analyzer.audit.facts import Declared, Event, ProcessEvent, Samples
-from analyzer.passes.coverage import GRACE_US, Interval
+from analyzer.passes.recorded import GRACE_US, Interval
 
 CADENCES = 3.0
 """A process that has written no sample for this many of its usual intervals is not alive."""
@@ -32,6 +32,8 @@ class Run(msgspec.Struct, eq=False):
     """In the window."""
     cadence: float
     """µs between samples, as usual; 0 for a single one."""
+    collector: str = ""
+    """Whose process it is; "": not known."""
 
     @property
     def grace(self) -> int:
@@ -75,6 +77,7 @@ def runs_of(samples: Samples, earlier: dict[str, Interval]) -> list[Run]:
                     int(times[-1]),
                     before is None,
                     float(np.median(np.diff(times))) if len(times) > 1 else 0.0,
+                    samples.collectors.get(process, ""),
                 )
             )
     return sorted(runs, key=lambda run: (run.start, run.process))
@@ -93,14 +96,20 @@ def restarts_of(
     gaps: Sequence[Declared],
     events: Sequence[Event],
     told: Sequence[ProcessEvent] = (),
+    collectors: Mapping[str, str] | None = None,
 ) -> list[Restart]:
-    """A run that begins in the window after another one ended, each of which has one successor at most."""
+    """A run that begins in the window after another one ended, each of which has one successor at most. It follows one of
+    its own collector; one of another only where none lived beside it, as after a change of the journal's folder.
+    `collectors`: by process."""
     in_window = {run.process for run in runs}
     ended = [(last, process) for process, (_, last) in earlier.items() if process not in in_window]
     ended += [(run.last, run.process) for run in runs]
     restarts = []
     for run in runs:
         before = [one for one in ended if one[0] <= run.start and one != (run.last, run.process)]
+        own = [one for one in before if _akin((collectors or {}).get(one[1], ""), run.collector)]
+        if own or any(other.start < run.start <= other.last + other.grace for other in runs):
+            before = own
         if run.began and before:
             last, previous = max(before)
             ended.remove((last, previous))
@@ -117,6 +126,11 @@ def restarts_of(
                 )
             )
     return restarts
+
+
+def _akin(collector: str, other: str) -> bool:
+    """Whether they may be the same; rows from before there were names may be anybody's."""
+    return not collector or not other or collector == other
 
 
 def _told(last: int, start: int, previous: str, told: Sequence[ProcessEvent]) -> tuple[str, str]:
@@ -148,8 +162,18 @@ def _cause(last: int, start: int, gaps: Sequence[Declared], events: Sequence[Eve
     return "stopped" if found or stopped else "unknown"
 
 
+def down_by_collector(
+    runs: Sequence[Run], earlier: Mapping[str, Interval], collectors: Mapping[str, str], start: int, end: int
+) -> dict[str, list[Interval]]:
+    """When each collector that was seen, in the window or the day before, was not alive in [start, end), in µs."""
+    seen = {run.collector for run in runs} | {collectors.get(process, "") for process in earlier}
+    return {
+        name: down_times([run for run in runs if run.collector == name], start, end) for name in sorted(seen)
+    }
+
+
 def down_times(runs: Sequence[Run], start: int, end: int) -> list[Interval]:
-    """When no collector was alive in [start, end), in µs."""
+    """When none of their processes was alive in [start, end), in µs."""
     holes, reached = [], start
     for run in sorted(runs, key=lambda run: run.start):
         if run.start > reached:

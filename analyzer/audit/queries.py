@@ -13,7 +13,6 @@ MOST_EVENTS = 2_000
 
 TABLES = "SELECT table_name FROM tables()"
 COLUMNS = "SELECT \"column\" FROM table_columns('collector_stats')"
-PROCESSES = "SELECT process, min(ts)::long, max(ts)::long FROM collector_stats WHERE {where}"
 GAPS = (
     "SELECT from_ts::long, to_ts::long, recv_ts::long, exchange, market, symbol, channel, cause, missing, "
     "repaired, repair, recovered, collector FROM gaps WHERE ts < {end} "
@@ -49,6 +48,11 @@ def stored(table: str) -> str:
 
 def delay(table: str) -> str:
     return f"SELECT {DELAYS} FROM {table} WHERE {{where}}"
+
+
+def processes(collector: str) -> str:
+    """`collector`: the column, or what stands for it where a table is older."""
+    return f"SELECT process, {collector}, min(ts)::long, max(ts)::long FROM collector_stats WHERE {{where}}"
 
 
 def samples(columns: list[str]) -> str:

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 
 import msgspec
 
-from analyzer.audit.document import moment
 from analyzer.audit.figures import Figures, delay
 from analyzer.audit.memory import RunMemory
 from analyzer.audit.steps import areas_of
 from analyzer.audit.timeline import timeline_of
 from analyzer.audit.verdicts import Finding, Step, worst
+from analyzer.windows import moment
 
 MOST_ROWS = 100
 BLOCKS = "▁▂▃▄▅▆▇█"
@@ -133,7 +133,10 @@ def _coverage(figures: Figures) -> Section:
     text = [f"Recorded: {share} of the streams' time. Every hole, by cause:"]
     several = len({one.collector for one in figures.incidents}) > 1
     if several:
-        text.append("Each collector declares its own; the share counts what none of them has recorded.")
+        text.append(
+            "Each collector declares its own; the share counts what none of them has recorded: lost are the gaps of which "
+            "neither another collector nor REST has everything."
+        )
     rows = [
         [
             _time(one.start),
@@ -144,12 +147,23 @@ def _coverage(figures: Figures) -> Section:
             str(len(one.streams)),
             str(one.gaps),
             f"{one.repaired} ({one.recovered:,} trades)" if one.recovered else str(one.repaired),
+            *([str(one.lost) if one.lost else "none"] if several else []),
         ]
         for one in figures.incidents[-MOST_ROWS:]
     ]
     if len(figures.incidents) > MOST_ROWS:
         text.append(f"The last {MOST_ROWS} of {len(figures.incidents)}; --format json has every gap.")
-    header = ("from", "to", "s", "market", "cause", "streams", "gaps", "repaired")
+    header = (
+        "from",
+        "to",
+        "s",
+        "market",
+        "cause",
+        "streams",
+        "gaps",
+        "repaired",
+        *(["lost"] if several else []),
+    )
     return Section("Coverage and gaps", text, header, rows)
 
 

@@ -9,6 +9,12 @@ from analyzer.audit.verdicts import CRITICAL, WARNING, Finding, Step, worst
 
 NEXT: dict[str, tuple[str, str]] = {
     "silence": ("Start the collector, or look why it does not start", "collector check && collector run"),
+    "redundancy": (
+        "Start the collector that is gone, or go on with one if it was taken away",
+        "collector check && collector run",
+    ),
+    "never_reached": ("See whether the venue can be reached, and what the log says", "collector check"),
+    "lacking": ("See which streams one of the collectors lacks", "analyzer sql run gaps_open"),
     "messages": ("See whether the venues can be reached and know the symbols", "collector check"),
     "rejected": ("Correct the symbols of the feed that the venue refuses", "collector check"),
     "bad_messages": ("Look at what could not be read", "collector dead-letter list --kind messages"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from analyzer.audit.facts import Declared, Facts, Received
 from analyzer.audit.processes import Run
-from analyzer.passes.coverage import Interval, Stream, uncovered
+from analyzer.passes.recorded import FOR_EVER, Interval, Recorded, Recording, Stream, uncovered
+from analyzer.windows import Window
 
 NETWORK_ERRORS = ("connect_failed", "disconnected")
 
@@ -26,7 +27,7 @@ class StreamHealth(msgspec.Struct, frozen=True):
     """Part of the window in which it was to be recorded: from its first subscription on, until it was dropped."""
     missing_s: float
     undeclared_s: float
-    """Of the missing: no collector was alive, and no gap says so."""
+    """Of the missing: no collector of it was alive, and no gap says so."""
     gaps: int
     repaired: int
     rows: int
@@ -58,37 +59,75 @@ class FeedHealth(msgspec.Struct, frozen=True):
     bans: int
 
 
-def stream_health(facts: Facts, down: Sequence[Interval], first_life: int) -> list[StreamHealth]:
-    """`down`: when no collector was alive; `first_life`: the first sign of life of any (µs)."""
+def recorded_of(facts: Facts, down: Mapping[str, Sequence[Interval]]) -> Recorded:
+    """What the collectors recorded together, by what they declared and by when each was not alive (`down`, of those that
+    were seen). Time of that kind over which a gap goes was declared: the gap says how long it was."""
+    begun, end = facts.recorded.begun(), facts.window.end_us
+    parts = {stream: dict(there) for stream, there in facts.recorded.parts.items()}
+    spoken: dict[tuple[Stream, str], list[Interval]] = {}
+    for gap in facts.gaps:
+        parts.setdefault(gap.stream, {}).setdefault(gap.collector or "", Recording())
+        bounds = (gap.start, gap.end if gap.end is not None else end)
+        spoken.setdefault((gap.stream, gap.collector or ""), []).append(bounds)
+    for stream, there in parts.items():
+        for name, told in there.items():
+            there[name] = own = Recording(FOR_EVER if name in down else told.last)
+            # Where no subscription of the stream is known at all, its gaps alone count.
+            own.first = told.first if stream in begun else 0
+            own.holes = told.holes
+            own.down = [
+                hole
+                for hole in down.get(name, ())
+                if not any(low < hole[1] and high > hole[0] for low, high in spoken.get((stream, name), ()))
+            ]
+    return Recorded(parts)
+
+
+def lost_of(gap: Declared, recorded: Recorded, window: Window) -> int:
+    """What of the gap nobody has, within the window, in µs."""
+    if gap.repaired:
+        return 0
+    start, end = window.start_us, window.end_us
+    low, high = max(gap.start, start), end if gap.end is None else min(gap.end, end)
+    return uncovered(recorded.lost(gap.stream, gap.collector or "", low, high), 0, FOR_EVER)
+
+
+def stream_health(facts: Facts, recorded: Recorded, first_life: int) -> list[StreamHealth]:
+    """`recorded`: of `recorded_of`; `first_life`: the first sign of life of any collector (µs)."""
     start, end = max(facts.window.start_us, first_life), facts.window.end_us
     declared: dict[Stream, list[Declared]] = {}
     for gap in facts.gaps:
         declared.setdefault(gap.stream, []).append(gap)
-    names = facts.begun.keys() | declared.keys()
+    begun = facts.recorded.begun()
     hours = (end - start) / 3.6e9
     return [
-        _health(facts, stream, declared.get(stream, []), (start, end), down, hours)
-        for stream in sorted(names)
+        _health(
+            facts,
+            recorded,
+            stream,
+            declared.get(stream, []),
+            (max(start, begun.get(stream, 0)), end),
+            hours,
+        )
+        for stream in sorted(begun.keys() | declared.keys())
     ]
 
 
 def _health(
     facts: Facts,
+    recorded: Recorded,
     stream: Stream,
     gaps: Sequence[Declared],
     bounds: Interval,
-    down: Sequence[Interval],
     hours: float,
 ) -> StreamHealth:
-    start, end = max(bounds[0], facts.begun.get(stream, 0)), bounds[1]
+    start, end = bounds
     dropped = {gap.start for gap in gaps if gap.cause == "dropped"}
-    holes = facts.holes.get(stream, [])
+    holes = recorded.holes(stream)
     unwanted = [hole for hole in holes if hole[0] in dropped]
     declared = [hole for hole in holes if hole[0] not in dropped]
-    spoken = [(gap.start, gap.end if gap.end is not None else end) for gap in gaps]
-    silent = [hole for hole in down if not any(low < hole[1] and high > hole[0] for low, high in spoken)]
     expected = end - start - uncovered(unwanted, start, end)
-    missing = uncovered([*unwanted, *declared, *silent], start, end) - (end - start - expected)
+    missing = uncovered([*unwanted, *recorded.missing(stream)], start, end) - (end - start - expected)
     told = uncovered([*unwanted, *declared], start, end) - (end - start - expected)
     (exchange, market, symbol), channel = stream
     counts = facts.event_counts

@@ -51,6 +51,8 @@ def _entries(figures: Figures) -> Iterator[Entry]:
             f"{incident.exchange} {incident.market}: {incident.cause}, {len(incident.streams)} streams, {lasts}, "
             f"{incident.repaired} of {incident.gaps} gaps repaired{fetched}"
         )
+        if not incident.lost and incident.repaired < incident.gaps:
+            text += ", another collector has the rows"
         yield Entry(incident.start, "gap", text)
     for kind, text, times in _repeated(figures.facts.events):
         lasted = (times[-1] - times[0]) / 60e6

@@ -105,6 +105,12 @@ def _life(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     else:
         text = f"the last sign of life of a collector is {figures.silence_s:,.0f} s old"
         yield _measured("life", "silence", figures.silence_s, "s", text, config)
+    gone = figures.facts.gone
+    if gone:
+        age = (figures.facts.window.end_us - min(one.last for one in gone)) / 1e6
+        names = ", ".join(f"{one.collector} ({one.process})" for one in gone)
+        text = f"no sign of life of {names} for {age:,.0f} s, while another collector records"
+        yield Finding("life", "redundancy", WARNING, age, "s", critical, None, text)
 
 
 def _streams(figures: Figures) -> Iterator[Finding]:
@@ -116,6 +122,22 @@ def _streams(figures: Figures) -> Iterator[Finding]:
         figures.bad_messages,
         f"{figures.bad_messages:,} messages could not be read",
     )
+    unreached = figures.facts.unreached
+    if unreached:
+        names = ", ".join(
+            f"{one.exchange} {one.market}" + (f" by {one.collector}" if one.collector else "")
+            for one in unreached
+        )
+        text = f"{names}: not reached since the collector's start, and no gap can say so"
+        yield Finding("streams", "never_reached", WARNING, len(unreached), "count", 1, None, text)
+    lacking = {
+        gap.stream
+        for gap, lost in zip(figures.facts.gaps, figures.lost_s, strict=True)
+        if gap.end is None and gap.cause != "dropped" and not lost and gap.collector in figures.living
+    }
+    if lacking:
+        text = f"{len(lacking)} streams are not recorded by one collector, and by another one only"
+        yield Finding("streams", "lacking", WARNING, len(lacking), "count", 1, None, text)
     if figures.runs:
         idle = figures.messages == 0 and not figures.streams
         errors = sum(feed.network_errors for feed in figures.feeds)
@@ -205,7 +227,12 @@ def _coverage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
         )
         return
     repaired = sum(gap.repaired for gap in figures.facts.gaps)
+    elsewhere = sum(
+        not gap.repaired and not lost for gap, lost in zip(figures.facts.gaps, figures.lost_s, strict=True)
+    )
     text = f"{share:.4%} recorded; {len(figures.facts.gaps):,} gaps, {repaired:,} repaired"
+    if elsewhere:
+        text += f", {elsewhere:,} recorded by another collector"
     yield _measured("coverage", "coverage", share, "share", text, config)
     undeclared = sum(stream.undeclared_s for stream in figures.streams)
     if undeclared:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 Instrument = tuple[str, str, str]
 """exchange, market, symbol"""
+NULL = int(np.iinfo(np.int64).min)
+"""What stands for a null among microseconds."""
 
 
 def instruments(table: pa.Table) -> list[Instrument]:
@@ -54,8 +56,8 @@ def _numbered(table: pa.Table) -> tuple[list[Instrument], Any]:
 
 
 def microseconds(table: pa.Table, column: str) -> Any:
-    """A timestamp column as int64 microseconds since the epoch; nulls become the smallest integer."""
+    """A timestamp column as int64 microseconds since the epoch; nulls become NULL."""
     import pyarrow as pa
 
     values = table.column(column).cast(pa.timestamp("us", tz="UTC")).cast(pa.int64())
-    return values.fill_null(np.iinfo(np.int64).min).to_numpy(zero_copy_only=False)
+    return values.fill_null(NULL).to_numpy(zero_copy_only=False)

@@ -59,13 +59,16 @@ def recorded(report: Report) -> tuple[float | None, str]:
     least, channel = min((share, channel) for channel, share in worst.coverage.items())
     if least < 1:
         text += f"; least: {channel} of {title(worst.name)} with {_share(least)}"
-    lost = [gap for gap in report.gaps if not gap.repaired]
+    lost = [gap for gap in report.gaps if gap.lost]
+    elsewhere = sum(not gap.lost and gap.elsewhere for gap in report.gaps)
     if lost:
-        lengths = [gap.end_us - gap.start_us for gap in lost]
+        lengths = [sum(high - low for low, high in gap.lost) for gap in lost]
         many = "more than " if report.more_gaps else ""
         text += f". {many}{len(lost)} declared gap{'s' if len(lost) > 1 else ''}, the longest {length(max(lengths))}"
     else:
-        text += ". No gap is declared"
+        text += ". No gap is declared" if not elsewhere else ". No hole is left"
+    if elsewhere:
+        text += f"; of {elsewhere} more another collector has the rows"
     return mean, text + "."
 
 

@@ -21,6 +21,19 @@ class Hole(msgspec.Struct):
     end_us: int
     cause: str
     repaired: bool
+    lost_us: int
+    """The longest part that nobody has."""
+    elsewhere: bool
+    """Whether another collector has some of it."""
+
+    @property
+    def kept(self) -> str:
+        """Whether its rows are there nevertheless."""
+        if self.repaired or not self.elsewhere:
+            return "yes" if self.repaired else "no"
+        if not self.lost_us:
+            return "another collector has it"
+        return f"another collector has it but for {length(self.lost_us)}"
 
     @property
     def where(self) -> str:
@@ -38,11 +51,16 @@ class Hole(msgspec.Struct):
 
 def holes(report: Report) -> list[Hole]:
     """In order of their start."""
-    found: dict[tuple[str, bool, int, int], Hole] = {}
+    found: dict[tuple[str, bool, int, int, int, bool], Hole] = {}
     for gap in report.gaps:
-        key = (gap.cause, gap.repaired, gap.start_us // SECOND_US, gap.end_us // SECOND_US)
-        hole = found.setdefault(key, Hole([], gap.start_us, gap.end_us, gap.cause, gap.repaired))
+        lost = max((high - low for low, high in gap.lost), default=0)
+        times = (gap.start_us // SECOND_US, gap.end_us // SECOND_US, lost // SECOND_US)
+        key = (gap.cause, gap.repaired, *times, gap.elsewhere)
+        hole = found.setdefault(
+            key, Hole([], gap.start_us, gap.end_us, gap.cause, gap.repaired, lost, gap.elsewhere)
+        )
         hole.streams.append((gap.name, gap.channel))
+        hole.lost_us = max(hole.lost_us, lost)
         hole.start_us, hole.end_us = min(hole.start_us, gap.start_us), max(hole.end_us, gap.end_us)
     return sorted(found.values(), key=lambda hole: (hole.start_us, hole.cause))
 

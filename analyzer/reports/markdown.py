@@ -190,7 +190,7 @@ def _gaps(report: Report) -> Iterable[str]:
             f"{clock(hole.start_us)} – {clock(hole.end_us)}",
             hole.length,
             text(words(hole.cause)),
-            "yes" if hole.repaired else "no",
+            hole.kept,
         ]
         for hole in found[:LISTED]
     ]

@@ -56,6 +56,14 @@ class Gap(msgspec.Struct, frozen=True):
     end_us: int
     cause: str
     repaired: bool
+    lost: tuple[tuple[int, int], ...]
+    """What of it nobody has: no other collector recorded the stream then, nor has REST repaired it. µs, in order."""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another collector has some of it."""
+        length = sum(high - low for low, high in self.lost)
+        return not self.repaired and (not self.lost or length < self.end_us - self.start_us)
 
 
 class LargeTrade(msgspec.Struct, frozen=True):

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from analyzer.passes.base import TRADED
-from analyzer.passes.coverage import COVERAGE
+from analyzer.passes import coverage
+from analyzer.passes.base import TRADED, Value
 from analyzer.passes.grid import NAMES_SQL, Name, listed, spelled
-from analyzer.passes.groups import Instrument, by_instrument, microseconds
+from analyzer.passes.groups import NULL, Instrument, by_instrument, microseconds
+from analyzer.passes.recorded import QUERIES, Recorded, of_tables
 from analyzer.reports.charted import chart
 from analyzer.reports.model import SCORE, Gap, LargeTrade, Report, Signal, Total
 from analyzer.reports.steps import milliseconds, only, rows_of, step_of
@@ -43,8 +44,9 @@ def read(source: Source, window: Window, symbols: Sequence[str] = (), exchange: 
     def fetch(template: str) -> pa.Table:
         return source.fetch(render(template, window, symbols, exchange))
 
-    totals = _totals(fetch, window)
-    gaps = _gaps(fetch(_GAPS), window)
+    recordings = {name: fetch(template) for name, template in QUERIES.items()}
+    totals = _totals(fetch, window, coverage.compute(recordings, window))
+    gaps = _gaps(fetch(_GAPS), window, of_tables(recordings, window.end_us))
     related = [total.name for total in totals if total.trades][:RELATED]
     returns_s = step_of(window.seconds, RETURNS, EPPS_S if window.seconds >= 120 else 1)
     names = listed(fetch(NAMES_SQL))
@@ -59,10 +61,7 @@ def read(source: Source, window: Window, symbols: Sequence[str] = (), exchange: 
         related,
         _returns(source, window, related, returns_s),
         returns_s,
-        [
-            chart(source, window, name, [(gap.start_us, gap.end_us) for gap in gaps if _hides(gap, name)])
-            for name in varied(related, names)[:CHARTED]
-        ],
+        [chart(source, window, name, holes(gaps, name)) for name in varied(related, names)[:CHARTED]],
     )
 
 
@@ -77,8 +76,10 @@ def varied(names: Sequence[Instrument], known: dict[Instrument, Name]) -> list[I
     return sorted(names, key=rank.__getitem__)
 
 
-def _hides(gap: Gap, name: Instrument) -> bool:
-    return gap.name == name and gap.channel == "trades" and not gap.repaired
+def holes(gaps: Sequence[Gap], name: Instrument) -> list[tuple[int, int]]:
+    """When nobody recorded the instrument's trades, each time once."""
+    lost = (part for gap in gaps if gap.name == name and gap.channel == "trades" for part in gap.lost)
+    return list(dict.fromkeys(lost))
 
 
 _TOTALS = (
@@ -101,7 +102,7 @@ _TICKERS = (
     "last_not_null(funding_rate) funding FROM tickers WHERE {where}"
 )
 _GAPS = (
-    "SELECT exchange, market, symbol, channel, from_ts, to_ts, cause, repaired FROM gaps "  # noqa: S608
+    "SELECT exchange, market, symbol, channel, collector, from_ts, to_ts, cause, repaired FROM gaps "  # noqa: S608
     "WHERE ts < {end} AND from_ts < {end} AND (to_ts IS NULL OR to_ts > {start}){instruments} "
     f"ORDER BY from_ts LIMIT {LISTED_GAPS + 1}"
 )
@@ -123,7 +124,8 @@ _SCORES = (
 )
 
 
-def _totals(fetch: Any, window: Window) -> list[Total]:
+def _totals(fetch: Any, window: Window, recorded: Sequence[Value]) -> list[Total]:
+    """`recorded`: what the analysis `coverage` found."""
     found: dict[Instrument, Total] = {}
 
     def of(name: Instrument) -> Total:
@@ -148,27 +150,22 @@ def _totals(fetch: Any, window: Window) -> list[Total]:
         if row["first"] and row["last"]:
             total.interest = row["first"], row["last"]
         total.funding = row["funding"]
-    tables = {query: fetch(template) for query, template in COVERAGE.queries.items()}
-    for value in COVERAGE.compute(tables, window):
+    for value in recorded:
         if value.metric != "coverage":
             channel = value.metric.removeprefix("coverage_")
             of((value.exchange, value.market, value.symbol)).coverage[channel] = value.value
     return sorted(found.values(), key=lambda total: (-total.notional, total.name))
 
 
-def _gaps(table: pa.Table, window: Window) -> list[Gap]:
-    starts, ends = microseconds(table, "from_ts"), microseconds(table, "to_ts")
-    return [
-        Gap(
-            name,
-            row["channel"] or "",
-            max(int(start), window.start_us),
-            min(int(end), window.end_us) if end > 0 else window.end_us,
-            row["cause"] or "",
-            bool(row["repaired"]),
-        )
-        for (name, row), start, end in zip(rows_of(table), starts, ends, strict=True)
-    ]
+def _gaps(table: pa.Table, window: Window, recorded: Recorded) -> list[Gap]:
+    starts, ends = microseconds(table, "from_ts").tolist(), microseconds(table, "to_ts").tolist()
+    gaps = []
+    for (name, row), start, end in zip(rows_of(table), starts, ends, strict=True):
+        stream, repaired = (name, row["channel"] or ""), bool(row["repaired"])
+        low, high = max(start, window.start_us), window.end_us if end == NULL else min(end, window.end_us)
+        lost = () if repaired else tuple(recorded.lost(stream, row["collector"] or "", low, high))
+        gaps.append(Gap(*stream, low, high, row["cause"] or "", repaired, lost))
+    return gaps
 
 
 def _largest(table: pa.Table) -> list[LargeTrade]:

@@ -140,14 +140,15 @@ def gaps(report: Report) -> Iterable[str]:
         yield "<p class=note>No declared gap reaches into this window.</p>"
         return
     more = " The first of them only." if report.more_gaps or len(found) > LISTED else ""
-    yield f"<p class=note>What was not recorded, and why. Repaired: every missing trade came from REST.{more}</p>"
+    about = "What was not recorded, and why. Repaired: every missing trade came from REST. Each collector declares its own."
+    yield f"<p class=note>{about}{more}</p>"
     rows = [
         [
             escape(hole.where),
             f"{clock(hole.start_us)} – {clock(hole.end_us)}",
             escape(hole.length),
             escape(words(hole.cause)),
-            "yes" if hole.repaired else "no",
+            hole.kept,
         ]
         for hole in found[:LISTED]
     ]

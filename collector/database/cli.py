@@ -223,7 +223,8 @@ def _ask(endpoint: Endpoint, found: Status) -> None:
         found.pg = f"{connection.info.host}:{connection.info.port}"
         rows: list[tuple[Any, ...]] = connection.execute(
             "SELECT t.table_name, t.matView, w.suspended, w.sequencerTxn - w.writerTxn "
-            "FROM tables() t LEFT JOIN wal_tables() w ON t.table_name = w.name ORDER BY t.table_name"
+            "FROM tables() t LEFT JOIN wal_tables() w ON t.table_name = w.name "
+            "WHERE t.table_type != 'V' ORDER BY t.table_name"
         ).fetchall()
         for name, view, suspended, pending in rows:
             count = connection.execute(f'SELECT count() FROM "{name}"').fetchone()  # noqa: S608  the server's own name

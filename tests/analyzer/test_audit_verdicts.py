@@ -23,6 +23,7 @@ from analyzer.audit.steps import NEXT, steps_of
 from analyzer.audit.timeline import timeline_of
 from analyzer.audit.verdicts import judge
 from analyzer.cli import main as analyzer_main
+from analyzer.passes.recorded import Recorded, Recording
 from analyzer.windows import Window, ending, parse_time
 from collector.cli import main as collector_main
 from collector.rows import CollectorStats
@@ -53,8 +54,7 @@ def facts(rows: Sequence[CollectorStats], window: Window | None = None, **more: 
         "window": window or ending(parse_time(AS_OF), HALF_DAY),
         "samples": arrays(rows),
         "earlier": {},
-        "begun": {(WHO[:3], "trades"): START},
-        "holes": {},
+        "recorded": recorded(),
         "gaps": [],
         "event_counts": Counter(),
         "events": [],
@@ -67,8 +67,17 @@ def facts(rows: Sequence[CollectorStats], window: Window | None = None, **more: 
         "alerts": [],
         "firing": [],
         "suspended": [],
+        "gone": [],
+        "unreached": [],
     }
     return Facts(**given | more)
+
+
+def recorded(first: int = START, holes: Sequence[tuple[int, int]] = ()) -> Recorded:
+    """One stream by one collector."""
+    one = Recording()
+    one.first, one.holes = first, list(holes)
+    return Recorded({(WHO[:3], "trades"): {"": one}})
 
 
 def verdict(found: Facts, name: str, config: AuditConfig = CONFIG) -> str:
@@ -132,8 +141,8 @@ def test_cpu_is_the_growth_of_its_seconds(cpu: float, word: str) -> None:
 )
 def test_coverage(missing_s: int, word: str) -> None:
     """43.2 s of twelve hours are a thousandth."""
-    hole = {(WHO[:3], "trades"): [(START + HOUR, START + HOUR + missing_s * S)]}
-    assert verdict(facts(list(samples("h:1", 0, 12)), holes=hole), "coverage") == word
+    told = recorded(holes=[(START + HOUR, START + HOUR + missing_s * S)])
+    assert verdict(facts(list(samples("h:1", 0, 12)), recorded=told), "coverage") == word
 
 
 @pytest.mark.parametrize(("count", "word"), [(0, "ok"), (1, "warning"), (2, "warning"), (3, "critical")])
@@ -177,9 +186,9 @@ def test_the_rest_of_the_findings() -> None:
     counts = Counter({(*WHO, "rejected"): 1})
     assert verdict(facts(rows, event_counts=counts), "rejected") == "warning"
     quiet = [msgspec.structs.replace(row, messages=0) for row in rows]
-    assert verdict(facts(quiet, begun={}), "messages") == "critical"
+    assert verdict(facts(quiet, recorded=Recorded({})), "messages") == "critical"
     assert verdict(facts(quiet), "messages") == "ok"
-    uncounted = facts(rows, begun={}, samples=arrays(rows, messages=float("nan")))
+    uncounted = facts(rows, recorded=Recorded({}), samples=arrays(rows, messages=float("nan")))
     assert verdict(uncounted, "messages") == "ok"
     letters = arrays(rows, dead_letters=3.0)
     assert verdict(facts(rows, samples=letters), "dead_letters") == "warning"
@@ -331,8 +340,11 @@ def test_gaps_of_two_collectors_are_two_incidents() -> None:
     def declared(collector: str, end: int | None) -> Declared:
         return Declared(START, end, START, *WHO, "disconnected", None, False, None, None, collector)
 
-    found = incidents_of([declared("a", START + 1), declared("b", None)])
-    assert [(one.collector, one.end, one.gaps) for one in found] == [("a", START + 1, 1), ("b", None, 1)]
+    found = incidents_of([declared("a", START + 1), declared("b", None)], [0, 5])
+    assert [(one.collector, one.end, one.gaps, one.lost) for one in found] == [
+        ("a", START + 1, 1, 0),
+        ("b", None, 1, 1),
+    ]
 
 
 def test_what_a_feed_repeats_is_one_entry_of_the_timeline() -> None:

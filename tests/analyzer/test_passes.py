@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from analyzer.passes import ANALYSES, bars, book, coverage, flow, liquidations
 from analyzer.passes.base import Value
+from analyzer.passes.recorded import union
 from tests.analyzer.tables import WHERE, table, window
 
 SECONDS = (
@@ -252,7 +253,7 @@ def test_coverage_is_the_mean_of_the_recorded_channels() -> None:
 def test_union_of_intervals_against_counting(spans: list[tuple[int, int]]) -> None:
     intervals = [(low, low + length) for low, length in spans]
     counted = sum(any(low <= n < high for low, high in intervals) for n in range(100))
-    assert sum(high - low for low, high in coverage.union(intervals, 0, 100)) == counted
+    assert sum(high - low for low, high in union(intervals, 0, 100)) == counted
 
 
 Spans = st.lists(st.tuples(st.integers(0, 99), st.integers(1, 30)), max_size=5)
