@@ -5,7 +5,7 @@ A collector records a stream from its first subscription on, except in its gaps,
 the stream again after it was noticed. Where a collector gave no sign of life at all, as in tables filled by hand, the
 declared gaps alone count. A stream is recorded when any of its collectors records it.
 
-The view `holes` (`sql/0009_holes.sql`) is the same in SQL, for the console, Grafana and counts over all streams; a test
+The view `holes` (`sql/0010_holes.sql`) is the same in SQL, for the console, Grafana and counts over all streams; a test
 holds the two against each other.
 """
 
