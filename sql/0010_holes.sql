@@ -25,7 +25,7 @@ resumed AS (
 ),
 told AS (
   SELECT g.ts ts, g.exchange exchange, g.market market, g.symbol symbol, g.channel channel, g.collector collector,
-         g.low low, greatest(g.low + 1, coalesce(g.high, r.again, now()::long)) high
+         g.low low, greatest(g.low + 1, coalesce(g.high, r.again, now()::long)) high, g.high IS NULL AND r.again IS NULL lasts
   FROM (SELECT ts, exchange, market, symbol, channel, collector, greatest(from_ts, @since)::long low, to_ts::long high
         FROM gaps WHERE NOT repaired AND (to_ts IS NULL OR to_ts > @since)) g
   LEFT JOIN resumed r ON (ts, exchange, market, symbol, channel, collector)
@@ -72,7 +72,7 @@ sums AS (
 ),
 judged AS (
   SELECT t.ts ts, t.exchange exchange, t.market market, t.symbol symbol, t.channel channel, t.collector collector,
-         t.high high, b.lost - a.lost lost, b.heard heard
+         t.high high, t.lasts lasts, b.lost - a.lost lost, b.heard heard
   FROM told t
   JOIN sums a ON a.exchange = t.exchange AND a.market = t.market AND a.symbol = t.symbol AND a.channel = t.channel AND a.at = t.low
   JOIN sums b ON b.exchange = t.exchange AND b.market = t.market AND b.symbol = t.symbol AND b.channel = t.channel AND b.at = t.high
@@ -82,7 +82,7 @@ SELECT g.ts ts, g.recv_ts recv_ts, g.exchange exchange, g.market market, g.symbo
        datediff('T', g.from_ts, coalesce(g.to_ts, now())) / 1000.0 seconds,
        coalesce(j.lost, 0) > 0 lost,
        coalesce(j.lost, 0) / 1000000.0 lost_s,
-       CASE WHEN g.to_ts IS NULL AND j.lost > 0 AND coalesce(j.heard, 0) < j.high
+       CASE WHEN j.lasts AND j.lost > 0 AND coalesce(j.heard, 0) < j.high
             THEN greatest(g.from_ts::long, coalesce(j.heard, 0))::timestamp END lost_since,
        CASE WHEN g.repaired THEN 'REST' WHEN coalesce(j.lost, 0) <= 0 THEN 'another collector'
             WHEN j.lost < j.high - greatest(g.from_ts, @since)::long THEN 'another collector, in part' ELSE 'nobody' END kept_by

@@ -13,6 +13,7 @@ import pytest
 
 from analyzer.cli import main as analyzer_main
 from collector.cli import main as collector_main
+from collector.database.migrate import migrations
 from collector.exchanges import EXCHANGES
 from collector.recorder import TABLE_OF
 from collector.rows import Alert, CollectorStats, ListedInstrument, ProcessEvent, StreamStats
@@ -63,6 +64,11 @@ def test_exchange_names_stay_in_their_own_modules() -> None:
             default = re.findall(rf"default[^\n]*{name}", text)  # the first venue may be a command's default
             if not own and not registry:
                 assert text.count(name) == len(default), f"{relative} speaks of {name}"
+
+
+def test_every_migration_has_a_number_of_its_own() -> None:
+    numbers = [migration.version for migration in migrations()]
+    assert numbers == list(range(1, len(numbers) + 1))
 
 
 def test_every_row_has_the_columns_of_its_table() -> None:
