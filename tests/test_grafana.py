@@ -66,7 +66,7 @@ def expanded(sql: str) -> str:
         rf"\1 >= cast({start} as timestamp) AND \1 <= cast({end} as timestamp)",
         sql,
     )
-    sql = sql.replace("$__sampleByInterval", "10s")
+    sql = sql.replace("$__sampleByInterval", "10s").replace("$__from", str(start // 1000))
     for name, value in (("exchange", VENUE[0]), ("market", VENUE[1]), ("symbol", BTC)):
         sql = sql.replace(f"${name}", value)
     assert "$" not in sql, "a macro or variable that this test does not know"

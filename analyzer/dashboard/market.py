@@ -29,6 +29,8 @@ from analyzer.dashboard.reader import Instrument, Reader, Row, of_instrument
 from analyzer.dashboard.system import NOT_RUNNING, bounds, guarded
 from analyzer.passes.base import TRADED
 from analyzer.passes.confluence import VERDICTS
+from analyzer.passes.recorded import read
+from analyzer.windows import Window, moment
 
 MAX_BANDS = 100
 SIDES = {"bid": BUY, "ask": SELL}
@@ -62,7 +64,7 @@ class _Symbol:
 
     def __init__(self, reader: Reader, name: Instrument, span: Range, now: datetime) -> None:
         self.reader, self.span, self.bounds = reader, span, bounds(span, now)
-        self.title = " ".join(name)
+        self.name, self.title = name, " ".join(name)
         self.where = f"{of_instrument(name)} AND {span.since(now)}"
         self.instrument = of_instrument(name)
         self.no_trades = f"no trades of {self.title} in the last {span.words}; {NOT_RUNNING}"
@@ -84,7 +86,7 @@ class _Symbol:
             return Chart(empty=self.no_trades)
         first, last = points[0][1], points[-1][1]
         low, high = min(price for _, price in points), max(price for _, price in points)
-        shapes = [band(start, end, "var(--bad)") for start, end in self._holes()]
+        shapes = [band(start, end, "var(--bad)") for start, end in self._holes()[-MAX_BANDS:]]
         noted = (
             f", {len(shapes)} gap{'s' if len(shapes) > 1 else ''} in its trades (shaded)" if shapes else ""
         )
@@ -94,15 +96,17 @@ class _Symbol:
         return Chart(caption, figure=over_time(traces, PRICE, self.bounds, shapes=shapes))
 
     def _holes(self) -> list[SPAN_MS]:
-        """Declared gaps of the trades, those that REST repaired left out, as intervals within the span."""
-        rows = self.reader.rows(
-            "SELECT cast(from_ts AS LONG) / 1000, cast(to_ts AS LONG) / 1000 FROM gaps WHERE "  # noqa: S608
-            f"{self.instrument} AND channel = 'trades' AND NOT repaired AND ts > dateadd('d', -31, now()) "
-            f"AND (to_ts IS NULL OR to_ts >= cast({self.bounds[0] * 1000} AS TIMESTAMP)) "
-            f"ORDER BY ts DESC LIMIT {MAX_BANDS}"
-        )
-        start, end = self.bounds
-        return [(max(low, start), end if high is None else min(high, end)) for low, high in rows]
+        """Declared gaps of the trades as intervals within the span, in order: what REST repaired is left out, and what
+        another collector has."""
+        exchange, _, symbol = self.name
+        start, end = (1000 * bound for bound in self.bounds)
+        recorded = read(self.reader.rows, Window(moment(start), moment(end)), [symbol], exchange)
+        holes = sorted(set(recorded.holes((self.name, "trades"))))
+        return [
+            (max(low, start) // 1000, min(high, end) // 1000)
+            for low, high in holes
+            if low < end and high >= start
+        ]
 
     def cvd(self) -> Chart:
         rows = self.bars()

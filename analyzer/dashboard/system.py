@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any, NamedTuple
 
 from analyzer.audit.settings import AuditConfig
+from analyzer.collectors import process_names
 from analyzer.dashboard.figures import (
     LIMIT,
     MAX_LINES,
@@ -49,6 +50,7 @@ class Sample(NamedTuple):
     """When its step began."""
     at_ms: int
     process: str
+    """with its collector, where two have the same name"""
     rss: int
     limit: int
     """bytes; 0: none, or not known"""
@@ -67,13 +69,17 @@ def charts(reader: Reader, span: Range, now: datetime, limits: AuditConfig) -> d
     limit = "coalesce(max(memory_limit), 0)" if "memory_limit" in have else "0"
     step = max(span.step_s, STATS_S)
     rows = reader.rows(
-        "SELECT cast(ts AS LONG) / 1000, cast(last AS LONG) / 1000, process, rss, memory_limit, lag, loop_lag, "  # noqa: S608
-        f"pending, on_disk, messages FROM (SELECT ts, max(ts) last, process, max(rss) rss, {limit} memory_limit, "
+        "SELECT cast(ts AS LONG) / 1000, cast(last AS LONG) / 1000, process, collector, rss, memory_limit, lag, loop_lag, "  # noqa: S608
+        f"pending, on_disk, messages FROM (SELECT ts, max(ts) last, process, collector, max(rss) rss, {limit} memory_limit, "
         "max(lag_ms) / 1000 lag, max(loop_lag_ms) / 1000 loop_lag, max(journal_pending_bytes) pending, "
         "max(journal_bytes) on_disk, max(messages) messages FROM collector_stats "
         f"WHERE {span.since(now)} SAMPLE BY {step}s) ORDER BY 1"
     )
-    samples = [Sample(*row[:3], *(value or 0 for value in row[3:])) for row in rows]
+    names = process_names({(row[2], row[3] or "") for row in rows})
+    samples = [
+        Sample(row[0], row[1], names[row[2], row[3] or ""], *(value or 0 for value in row[4:]))
+        for row in rows
+    ]
     drawn = ProcessCharts(samples, step, bounds(span, now))
     empty = Chart(empty=f"no figures of a collector in the last {span.words}; {NOT_RUNNING}")
     return {
@@ -191,11 +197,19 @@ def _messages(reader: Reader, span: Range, now: datetime, drawn: ProcessCharts) 
 
 def _gaps(reader: Reader, span: Range, now: datetime) -> Chart:
     rows = reader.rows(
-        "SELECT cast(ts AS LONG) / 1000, cause, n FROM (SELECT ts, cause, count() n FROM gaps "  # noqa: S608
+        f"DECLARE @since := {span.window(now).start_us} "  # noqa: S608
+        "SELECT cast(ts AS LONG) / 1000, cause, kept, n, collectors FROM (SELECT ts, cause, "
+        "NOT lost AND NOT repaired kept, count() n, count_distinct(collector) collectors FROM holes "
         f"WHERE {span.since(now)} SAMPLE BY {span.bar_s}s) ORDER BY 1"
     )
     if not rows:
         return Chart(empty=f"no gap was declared in the last {span.words}")
+    elsewhere = sum(count for _, _, kept, count, _ in rows if kept)
+    several = elsewhere or max(row[4] for row in rows) > 1
+    note = f"; {elsewhere:,} more of one collector are none, as another one has the rows" if elsewhere else ""
+    rows = [(at, cause, count) for at, cause, kept, count, _ in rows if not kept]
+    if not rows:
+        return Chart(empty=f"no hole in the last {span.words}{note}")
     by_cause: dict[str, list[tuple[float, float | None]]] = defaultdict(list)
     for at, cause, count in rows:
         by_cause[cause or "unknown"].append((at, count))
@@ -209,7 +223,8 @@ def _gaps(reader: Reader, span: Range, now: datetime) -> Chart:
         for i, cause in enumerate(largest[:MAX_LINES])
     ]
     total = sum(row[2] for row in rows)
+    each = "stream and collector" if several else "stream"
     return Chart(
-        f"{total:,} in the last {span.words}, one for each stream that has a hole",
+        f"{total:,} in the last {span.words}, one for each {each} that has a hole{note}",
         figure=over_time(traces, axis, bounds(span, now), barmode="stack", showlegend=True),
     )

@@ -73,6 +73,9 @@ def away() -> list[Tile]:
 class Process(NamedTuple):
     """A collector's newest row."""
 
+    process: str
+    collector: str
+    """ "": not known"""
     age_s: float
     rss: int
     limit: int
@@ -88,24 +91,23 @@ def _latest(reader: Reader, now: datetime) -> list[Process]:
     """Every process that wrote within a day, the newest row first."""
     limit = "memory_limit" if "memory_limit" in reader.columns("collector_stats") else "NULL"
     rows = reader.rows(
-        f"SELECT cast(ts AS LONG), process, rss, {limit}, lag_ms, journal_pending_bytes, journal_bytes, messages "  # noqa: S608
-        "FROM collector_stats WHERE ts > dateadd('h', -24, now()) LATEST ON ts PARTITION BY process"
+        f"SELECT cast(ts AS LONG), process, collector, rss, {limit}, lag_ms, journal_pending_bytes, journal_bytes, messages "  # noqa: S608
+        "FROM collector_stats WHERE ts > dateadd('h', -24, now()) LATEST ON ts PARTITION BY process, collector"
     )
     before = {
-        process: (at, messages)
-        for at, process, messages in reader.rows(
-            "SELECT cast(first(ts) AS LONG), process, first(messages) FROM collector_stats "
+        (process, collector): (at, messages)
+        for at, process, collector, messages in reader.rows(
+            "SELECT cast(first(ts) AS LONG), process, collector, first(messages) FROM collector_stats "
             "WHERE ts > dateadd('m', -1, now())"
         )
     }
     found = []
-    for at, process, rss, memory_limit, lag_ms, pending, on_disk, messages in rows:
-        first_at, first = before.get(process, (at, messages))
+    for at, process, collector, rss, memory_limit, lag_ms, pending, on_disk, messages in rows:
+        first_at, first = before.get((process, collector), (at, messages))
         rate = (messages - first) * 1e6 / (at - first_at) if at > first_at else None
         age = (microseconds(now) - at) / 1e6
-        found.append(
-            Process(age, rss or 0, memory_limit or 0, (lag_ms or 0.0) / 1e3, pending or 0, on_disk or 0, rate)
-        )
+        figures = (rss or 0, memory_limit or 0, (lag_ms or 0.0) / 1e3, pending or 0, on_disk or 0, rate)
+        found.append(Process(process, collector or "", age, *figures))
     return sorted(found, key=lambda one: one.age_s)
 
 
@@ -119,9 +121,19 @@ def _recording(latest: Sequence[Process], alive: Sequence[Process]) -> Tile:
     processes = f"{len(alive)} process{'es' if len(alive) > 1 else ''}"
     rate = f"{si(sum(known), 'messages/s')}, " if known else ""
     silent = bool(known) and sum(known) == 0
-    return Tile(
-        "Recording", "nothing comes" if silent else "yes", rate + processes, "warning" if silent else "ok"
-    )
+    gone = missed(latest, alive)
+    if gone:
+        ago = span_text(min(one.age_s for one in gone))
+        processes += f", but no sign of {', '.join(one.process for one in gone)} for {ago}"
+    state = "warning" if silent or gone else "ok"
+    return Tile("Recording", "nothing comes" if silent else "yes", rate + processes, state)
+
+
+def missed(latest: Sequence[Process], alive: Sequence[Process]) -> list[Process]:
+    """Of several collectors the last process of each that is gone, while another one lives."""
+    here = {one.collector for one in alive}
+    last = {one.collector: one for one in reversed(latest)}
+    return [one for name, one in last.items() if name and name not in here] if alive else []
 
 
 def _lag_tile(alive: Sequence[Process], limits: AuditConfig) -> Tile:
@@ -158,17 +170,23 @@ def _journal_tile(alive: Sequence[Process], limits: AuditConfig) -> Tile:
 
 def _gap_tile(reader: Reader) -> Tile:
     title = "Gaps, last hour"
-    ((count, still_open, repaired, longest),) = reader.rows(
-        "SELECT count(), sum(CASE WHEN to_ts IS NULL THEN 1 ELSE 0 END), sum(CASE WHEN repaired THEN 1 ELSE 0 END), "
-        "max(datediff('u', from_ts, to_ts)) FROM gaps WHERE ts > dateadd('h', -1, now())"
+    ((count, kept, still_open, repaired, longest),) = reader.rows(
+        "DECLARE @since := dateadd('h', -1, now()) SELECT sum(CASE WHEN lost OR repaired THEN 1 ELSE 0 END), "
+        "sum(CASE WHEN lost OR repaired THEN 0 ELSE 1 END), sum(CASE WHEN lost_since IS NOT NULL THEN 1 ELSE 0 END), "
+        "sum(CASE WHEN repaired THEN 1 ELSE 0 END), max(CASE WHEN to_ts IS NULL THEN NULL "
+        "WHEN repaired THEN seconds WHEN lost THEN lost_s END) "
+        "FROM holes WHERE ts > dateadd('h', -1, now())"
     )
+    elsewhere = f"{kept} of one collector, which another one has" if kept else ""
     if not count:
-        return Tile(title, "0", "nothing is missing", "ok")
+        return Tile(title, "0", f"nothing is missing{f': {elsewhere}' if elsewhere else ''}", "ok")
     parts = [f"{still_open} open" if still_open else "", f"{repaired} repaired" if repaired else ""]
     if longest:
-        parts.append(f"longest {si(longest / 1e6, 's') if longest < 1e6 else span_text(longest / 1e6)}")
+        parts.append(f"longest {si(longest, 's') if longest < 1 else span_text(longest)}")
     done = repaired == count
-    return Tile(title, f"{count:,}", ", ".join(filter(None, parts)), "ok" if done else "warning")
+    return Tile(
+        title, f"{count:,}", ", ".join(filter(None, [*parts, elsewhere])), "ok" if done else "warning"
+    )
 
 
 def _database(reader: Reader) -> Tile:

@@ -1,4 +1,5 @@
--- Every declared hole of the last day: which stream, how long, why, and whether REST repaired it. No to_ts: still open.
-SELECT from_ts, to_ts, datediff('T', from_ts, coalesce(to_ts, now())) / 1000.0 seconds,
-       exchange, market, symbol, channel, collector, cause, missing, repaired
-FROM gaps WHERE ts > dateadd('d', -1, now()) ORDER BY from_ts;
+-- Every declared gap of the last day: which stream, how long, why, how many seconds of it nobody has, and who has its rows, another collector
+-- or REST. No to_ts: still open.
+DECLARE @since := dateadd('d', -1, now())
+SELECT from_ts, to_ts, seconds, lost_s, kept_by, exchange, market, symbol, channel, collector, cause, missing, repaired
+FROM holes WHERE ts > dateadd('d', -1, now()) ORDER BY from_ts;
