@@ -41,7 +41,9 @@ def audit(file: str | None, since: str, as_of: str | None, form: str, output: st
     except (ConfigError, ValueError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(MISCONFIGURED)
-    text, verdict = _audit(config, window, form)
+    text, verdict, trouble = _audit(config, window, form)
+    if trouble and (output or form != "md"):  # what is read here does not say it itself
+        click.echo(f"error: {trouble}", err=True)
     if output:
         with open(output, "w", encoding="utf-8") as target:  # noqa: PTH123 - a name as given
             target.write(f"{text}\n")
@@ -61,8 +63,8 @@ def _window(since: str, as_of: str | None) -> Window:
         raise ValueError(f"--since: {error}") from error
 
 
-def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
-    """The text and the verdict."""
+def _audit(config: Config, window: Window, form: str) -> tuple[str, str, str]:
+    """The text, the verdict, and why the tables can't be read, else ""."""
     from analyzer.audit.document import document_of
     from analyzer.audit.facts import read
     from analyzer.audit.figures import figures_of
@@ -81,14 +83,13 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
         click.echo(f"error: {error}", err=True)
         sys.exit(MISCONFIGURED)
     except (SourceError, UnreachableError) as error:
-        click.echo(f"error: {error}", err=True)
-        return _unreadable(window, str(error), form), "critical"
+        return _unreadable(window, str(error), form), "critical", str(error)
     figures = figures_of(facts, config.audit)
     findings = judge(figures, config.audit)
     steps = steps_of(findings, figures)
     verdict = worst([finding.verdict for finding in findings])
     if form == "json":
-        return _json(document_of(figures, findings, steps)), verdict
+        return _json(document_of(figures, findings, steps)), verdict, ""
     from analyzer.audit.sections import heading, sections_of
 
     title, span = heading(figures, findings)
@@ -96,12 +97,12 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str]:
     if form == "md":
         from analyzer.audit.markdown import markdown
 
-        return markdown(title, span, sections), verdict
+        return markdown(title, span, sections), verdict, ""
     from analyzer.audit.page import page
 
     run = figures.representative
     limit = run.limit_mb if run and run.limit_mb else config.audit.pair("memory")[1] / 1e6
-    return page(title, span, sections, figures.runs, limit), verdict
+    return page(title, span, sections, figures.runs, limit), verdict, ""
 
 
 def _unreadable(window: Window, cause: str, form: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 
 from analyzer.audit.figures import Figures, Spread, delay
 from analyzer.audit.memory import RunMemory
+from analyzer.audit.outages import Absence
 from analyzer.audit.steps import areas_of
 from analyzer.audit.timeline import timeline_of
 from analyzer.audit.verdicts import Finding, Step, worst
@@ -39,6 +40,9 @@ def document_of(figures: Figures, findings: Sequence[Finding], steps: Sequence[S
                 }
                 for restart in figures.restarts
             ],
+        },
+        "questdb": {
+            "outages": [_absence(one) for one in figures.absences or ()],
         },
         "coverage": figures.coverage,
         "streams": [
@@ -90,6 +94,7 @@ def unreadable(window: Window, cause: str) -> dict[str, Any]:
         "areas": [{"area": "storage", "verdict": "critical", "summary": cause}],
         "memory": {"rss_mb": None, "growth_mb_per_hour": None, "processes": []},
         "restarts": {"count": None, "per_day": None, "crashes": None, "list": []},
+        "questdb": {"outages": []},
         "coverage": None,
         "streams": [],
         "feeds": [],
@@ -130,6 +135,16 @@ def _process(run: RunMemory) -> dict[str, Any]:
     fields = msgspec.structs.asdict(run)
     del fields["line"]
     return {"from": moment(fields.pop("from_us")), "to": moment(fields.pop("to_us")), **fields}
+
+
+def _absence(one: Absence) -> dict[str, Any]:
+    return {
+        **msgspec.structs.asdict(one),
+        "since": moment(one.since),
+        "until": moment(one.until),
+        "seconds": one.seconds,
+        "caught_up": moment(one.caught_up) if one.caught_up is not None else None,
+    }
 
 
 def _gap(figures: Figures, index: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from analyzer.alerts.record import Alert
 from analyzer.audit import queries
+from analyzer.audit.local import dead
 from analyzer.collectors import Life, Unreached, gone, lives, process_names, unreached
 from analyzer.passes.coverage import CHANNELS
 from analyzer.passes.groups import microseconds
@@ -122,6 +123,30 @@ class ProcessEvent(msgspec.Struct, frozen=True):
     """started, stopped or crashed"""
     cause: str
     detail: str
+    log: str = ""
+    """where it goes: journal:UNIT, file:PATH, terminal:DEVICE; "": not known"""
+    place: str = ""
+    """see `local`"""
+
+
+class Outage(msgspec.Struct, frozen=True):
+    """QuestDB was away, as one collector saw it; times in µs."""
+
+    since: int
+    until: int
+    process: str
+    event: str
+    """crashed, stopped or away"""
+    cause: str
+    detail: str
+    attempts: int
+    """to reach it that failed; 0: nobody looked when it ended"""
+    waiting_rows: int | None
+    """in the journal when it answered again; None: not counted (yet)"""
+    caught_up: int | None
+    """when it had the last of them"""
+    log: str
+    collector: str
 
 
 class Received(msgspec.Struct, frozen=True):
@@ -160,6 +185,10 @@ class Facts(msgspec.Struct):
     alerts: list[Alert]
     firing: list[Alert]
     """At the window's end."""
+    outages: list[Outage] | None
+    """None: the tables are older than that."""
+    dead: set[str]
+    """Collectors of this machine whose process is no more, now."""
     suspended: list[tuple[str, str]] | None
     """Tables now, with the reason; None where the window does not end now."""
     gone: list[Life]
@@ -184,7 +213,7 @@ def read(source: Source, window: Window, live: bool, silence_s: float = 60.0) ->
     if {"feed_events", "gaps"} <= there:
         for name in QUERIES.keys() - (set() if "collector_stats" in there else {"alive"}):
             streams[name] = source.fetch(render(QUERIES[name], window))
-    columns = {name for (name,) in source.rows(queries.COLUMNS)} if "collector_stats" in there else set()
+    columns = _columns(source, "collector_stats", there)
     before = rows(
         queries.processes("collector" if "collector" in columns else "''"), "collector_stats", day_before
     )
@@ -192,6 +221,11 @@ def read(source: Source, window: Window, live: bool, silence_s: float = 60.0) ->
     found = lives(source.rows, window.end_us) if "collector" in columns else []
     silence_us = round(silence_s * 1e6)
     last_run = rows(queries.LAST_RUN, "analysis_runs")
+    known = _columns(source, "process_events", there)
+    process_events = [
+        ProcessEvent(row[0], *_texts(row[1:]))
+        for row in rows(queries.process_events(known), "process_events", since_then)
+    ]
     return Facts(
         window=window,
         samples=samples,
@@ -207,10 +241,7 @@ def read(source: Source, window: Window, live: bool, silence_s: float = 60.0) ->
             }
         ),
         events=[Event(row[0], *_texts(row[1:])) for row in rows(queries.EVENTS, "feed_events")],
-        process_events=[
-            ProcessEvent(row[0], *_texts(row[1:]))
-            for row in rows(queries.PROCESS_EVENTS, "process_events", since_then)
-        ],
+        process_events=process_events,
         received=[
             Received(process, exchange, market, channel or "", (a, b), (c, d), (e, f))
             for process, exchange, market, channel, a, b, c, d, e, f in rows(queries.RECEIVED, "stream_stats")
@@ -230,14 +261,39 @@ def read(source: Source, window: Window, live: bool, silence_s: float = 60.0) ->
         last_run=(last_run[0][0] or 0) if last_run else 0,
         alerts=[Alert(*row) for row in rows(queries.ALERTS, "alerts")],
         firing=[Alert(*row) for row in rows(queries.FIRING, "alerts")],
+        outages=[_outage(row) for row in rows(queries.OUTAGES, "process_events")]
+        if "until_ts" in known
+        else None,
+        dead=dead(process_events) if live else set(),
         suspended=[(name, reason) for name, reason in source.rows(queries.SUSPENDED)] if live else None,
         gone=gone(found, window.end_us, silence_us),
         unreached=unreached(source.rows, found, window.end_us, silence_us, UNREACHED_US) if streams else [],
     )
 
 
+def _columns(source: Source, table: str, there: set[str]) -> set[str]:
+    return {name for (name,) in source.rows(queries.columns(table))} if table in there else set()
+
+
 def _texts(values: list[Any]) -> list[str]:
     return [value or "" for value in values]
+
+
+def _outage(row: list[Any]) -> Outage:
+    since, until, process, event, cause, detail, attempts, waiting, caught_up, log, collector = row
+    return Outage(
+        since,
+        until,
+        process or "",
+        event,
+        cause or "",
+        detail or "",
+        attempts or 0,
+        waiting,
+        caught_up,
+        log or "",
+        collector or "",
+    )
 
 
 def _samples(

@@ -10,7 +10,16 @@ import numpy as np
 
 from analyzer.audit.facts import Declared, Delay, Facts, Samples
 from analyzer.audit.memory import RunMemory, memory_of, representative
-from analyzer.audit.processes import Restart, Run, down_by_collector, down_times, restarts_of, runs_of
+from analyzer.audit.outages import Absence, absences_of
+from analyzer.audit.processes import (
+    Restart,
+    Run,
+    down_by_collector,
+    down_times,
+    restarts_of,
+    runs_of,
+    tell_ends,
+)
 from analyzer.audit.settings import AuditConfig
 from analyzer.audit.streams import (
     FeedHealth,
@@ -62,6 +71,10 @@ class Figures(msgspec.Struct):
     """Since the last sign of life; None: there is none in the window."""
     restarts: list[Restart]
     restarts_per_day: float
+    absences: list[Absence] | None
+    """Of QuestDB; None: the tables don't tell."""
+    days: float
+    """What is audited; a shorter window counts as a day."""
     runs: list[RunMemory]
     representative: RunMemory | None
     coverage: float | None
@@ -105,7 +118,13 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
     )
     warmup, limit = config.seconds("warmup"), config.pair("memory")[1]
     succeeded = {(restart.previous, restart.ended_at) for restart in restarts}
-    alive = [run for run in runs if end - run.last <= run.grace and (run.process, run.last) not in succeeded]
+    tell_ends(runs, facts.process_events, facts.dead)
+    alive = [
+        run
+        for run in runs
+        if end - run.last <= run.grace and not run.ended and (run.process, run.last) not in succeeded
+    ]
+    days = max(1.0, (end - audited_from) / 1e6 / DAY_S)
     memory = [memory_of(run, samples, run in alive, warmup, limit) for run in runs]
     coverage = overall(streams)
     if (
@@ -126,7 +145,9 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         audited_from=audited_from,
         silence_s=(end - last) / 1e6 if last is not None else None,
         restarts=restarts,
-        restarts_per_day=len(restarts) / max(1.0, (end - audited_from) / 1e6 / DAY_S),
+        restarts_per_day=len(restarts) / days,
+        absences=None if facts.outages is None else absences_of(facts.outages, facts.gaps),
+        days=days,
         runs=memory,
         representative=representative(memory, config.seconds("growth_after")),
         coverage=coverage,

@@ -28,6 +28,8 @@ class RunMemory(msgspec.Struct, frozen=True):
     from_us: int
     to_us: int
     running: bool
+    ended: str
+    """How, where it is known to run no more; else ""."""
     rss_mb: float
     """Last sample."""
     baseline_mb: float
@@ -75,6 +77,7 @@ def memory_of(run: Run, samples: Samples, running: bool, warmup_s: float, limit:
         from_us=run.first,
         to_us=run.last,
         running=running,
+        ended=run.ended,
         rss_mb=now,
         baseline_mb=float(np.median(rss[ts - ts[0] <= 300e6])),
         peak_mb=float(rss.max()),

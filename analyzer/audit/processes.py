@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any
 
 import msgspec
@@ -15,6 +15,7 @@ CADENCES = 3.0
 """A process that has written no sample for this many of its usual intervals is not alive."""
 MARGIN_US = 30_000_000
 """A hole may begin this long before the last sample of the process that left it."""
+GONE = "its process is no more"
 CAUSES = {"collector_crashed": "crashed", "collector_stopped": "stopped"}
 
 
@@ -34,6 +35,8 @@ class Run(msgspec.Struct, eq=False):
     """µs between samples, as usual; 0 for a single one."""
     collector: str = ""
     """Whose process it is; "": not known."""
+    ended: str = ""
+    """How, where it is known to run no more."""
 
     @property
     def grace(self) -> int:
@@ -170,6 +173,17 @@ def down_by_collector(
     return {
         name: down_times([run for run in runs if run.collector == name], start, end) for name in sorted(seen)
     }
+
+
+def tell_ends(runs: Sequence[Run], told: Sequence[ProcessEvent], dead: Set[str]) -> None:
+    """Of the last run of each process: it said that it stops, or its process is no more."""
+    newest = {run.process: run for run in sorted(runs, key=lambda run: run.last)}
+    for event in told:
+        run = newest.get(event.process)
+        if run is not None and event.event == "stopped" and event.ts >= run.last:
+            run.ended = f"it stopped ({event.cause})"
+    for process in dead & newest.keys():
+        newest[process].ended = newest[process].ended or GONE
 
 
 def down_times(runs: Sequence[Run], start: int, end: int) -> list[Interval]:

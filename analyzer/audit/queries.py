@@ -4,6 +4,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 LATE = "CASE WHEN recv_ts > ts THEN datediff('u', ts, recv_ts) / 1000.0 ELSE 0.0 END"
 DELAYS = f"approx_percentile({LATE}, 0.5, 3), approx_percentile({LATE}, 0.99, 3)"
 COUNTERS = "min(messages), max(messages), min(bad), max(bad), min(silences), max(silences)"
@@ -12,7 +14,6 @@ MOST_EVENTS = 2_000
 """The newest of them are read: more a negative LIMIT does not allow."""
 
 TABLES = "SELECT table_name FROM tables()"
-COLUMNS = "SELECT \"column\" FROM table_columns('collector_stats')"
 GAPS = (
     "SELECT from_ts::long, to_ts::long, recv_ts::long, exchange, market, symbol, channel, cause, missing, "
     "repaired, repair, recovered, collector FROM gaps WHERE ts < {end} "
@@ -23,10 +24,6 @@ EVENTS = (
     "SELECT ts::long, exchange, market, symbol, channel, event, detail FROM feed_events "
     f"WHERE {{where}} AND event != 'subscribed' ORDER BY ts LIMIT -{MOST_EVENTS}"
 )
-PROCESS_EVENTS = (
-    "SELECT ts::long, process, event, cause, detail FROM process_events "
-    f"WHERE {{where}} AND program = 'collector' ORDER BY ts LIMIT -{MOST_EVENTS}"
-)
 RECEIVED = f"SELECT process, exchange, market, channel, {COUNTERS} FROM stream_stats WHERE {{where}}"
 RUNS = "SELECT status, count() FROM analysis_runs WHERE {where}"
 LAST_RUN = "SELECT max(ts)::long FROM analysis_runs WHERE ts < {end}"
@@ -36,7 +33,25 @@ FIRING = (
     "SELECT * FROM ("
     f"{ALERT} WHERE ts < {{end}} LATEST ON ts PARTITION BY rule, exchange, market, symbol) WHERE state = 'firing'"
 )
+OUTAGES = (
+    "SELECT ts::long, until_ts::long, process, event, cause, detail, attempts, waiting_rows, caught_up_ts::long, log, "
+    "collector FROM process_events WHERE ts < {end} AND until_ts >= {start} AND program = 'questdb' "
+    f"ORDER BY ts LIMIT -{MOST_EVENTS}"
+)
 SUSPENDED = "SELECT name, errorMessage FROM wal_tables() WHERE suspended"
+
+
+def columns(table: str) -> str:
+    return f"SELECT \"column\" FROM table_columns('{table}')"
+
+
+def process_events(there: Collection[str]) -> str:
+    """`there`: the table's columns, which an older one has not all of."""
+    more = "".join(f", {name if name in there else 'NULL'}" for name in ("log", "place"))
+    return (
+        f"SELECT ts::long, process, event, cause, detail{more} FROM process_events "
+        f"WHERE {{where}} AND program = 'collector' ORDER BY ts LIMIT -{MOST_EVENTS}"
+    )
 
 
 def stored(table: str) -> str:
@@ -55,5 +70,5 @@ def processes(collector: str) -> str:
     return f"SELECT process, {collector}, min(ts)::long, max(ts)::long FROM collector_stats WHERE {{where}}"
 
 
-def samples(columns: list[str]) -> str:
-    return f"SELECT ts, process, {', '.join(columns)} FROM collector_stats WHERE {{where}}"
+def samples(names: list[str]) -> str:
+    return f"SELECT ts, process, {', '.join(names)} FROM collector_stats WHERE {{where}}"

@@ -34,6 +34,7 @@ def sections_of(figures: Figures, findings: Sequence[Finding], steps: Sequence[S
         _next(steps),
         _memory(figures),
         _restarts(figures),
+        _questdb(figures),
         _coverage(figures),
         _streams(figures),
         _latency(figures),
@@ -126,6 +127,38 @@ def _restarts(figures: Figures) -> Section:
     ]
     header = ("at", "after", "process", "down, s", "cause", "detail")
     return Section("Restarts", header=header, rows=rows)
+
+
+def _questdb(figures: Figures) -> Section:
+    title = "QuestDB"
+    if figures.absences is None:
+        return Section(
+            title,
+            ["The tables are of a version that does not tell: 'collector migrate' brings them up to date."],
+        )
+    if not figures.absences:
+        return Section(title, ["No collector saw it away."])
+    rows = [
+        [
+            _time(one.since),
+            _time(one.until),
+            one.away,
+            one.how,
+            one.process,
+            f"{one.waiting_rows:,}" if one.waiting_rows is not None else "–",
+            _time(one.caught_up) if one.caught_up is not None else "not known to be",
+            one.detail,
+        ]
+        for one in figures.absences[-MOST_ROWS:]
+    ]
+    text = [
+        "While it is away rows wait in the journal; it has all of them at the time told under 'all stored'."
+    ]
+    lost = sum(one.lost for one in figures.absences)
+    if lost:
+        text.append(f"The journal lost some meanwhile: {lost} gaps, below, are declared for its sake.")
+    header = ("away from", "to", "for", "how", "process", "rows that waited", "all stored", "detail")
+    return Section(title, text, header, rows)
 
 
 def _coverage(figures: Figures) -> Section:

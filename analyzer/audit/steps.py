@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from analyzer.audit import logs
 from analyzer.audit.figures import Figures
 from analyzer.audit.verdicts import CRITICAL, WARNING, Finding, Step, worst
 
@@ -25,7 +26,8 @@ NEXT: dict[str, tuple[str, str]] = {
     "swap": ("Find what else takes the memory of this machine", "free -m; ps aux --sort -rss | head"),
     "cpu": ("Divide the feeds between two collectors, or lengthen book_interval", "collector check"),
     "loop_lag": ("Look for a machine without CPU or with a stuck disk", "top; iostat -x 5 3"),
-    "restarts": ("Read what the process said at its end", "journalctl -u evenkeel-collector --since -1d"),
+    "restarts": ("Read what the process said at its end", ""),
+    "questdb": ("Read what QuestDB said at its end", "collector db status"),
     "coverage": ("Fetch what REST still has of the missing trades", "collector repair --since 12h --again"),
     "undeclared": ("Repeat the audit once a collector has run again", "collector run"),
     "ship_lag": ("See whether QuestDB takes rows", "collector db status"),
@@ -45,11 +47,45 @@ def steps_of(findings: Sequence[Finding], figures: Figures) -> list[Step]:
         for finding in findings:
             if finding.verdict == verdict:
                 text, command = NEXT[finding.name]
-                if finding.name == "suspended":
+                if finding.name == "restarts":
+                    more, command = _last_words(figures)
+                    text += more
+                elif finding.name == "questdb":
+                    command = _questdb_log(figures) or command
+                elif finding.name == "silence":
+                    command = _unit_status(figures) or command
+                elif finding.name == "suspended":
                     named = [name for name, _ in figures.suspended if name != "?"] or ["…"]
                     command = "; ".join(f"ALTER TABLE {name} RESUME WAL" for name in named)
                 steps.append(Step(finding.area, f"{text} ({finding.text})", command))
     return steps
+
+
+def _last_words(figures: Figures) -> tuple[str, str]:
+    """Where the log of the process is that ended last, in words, and the command that shows it."""
+    ended = [restart for restart in figures.restarts if restart.cause != "stopped"] or figures.restarts
+    if not ended:
+        return "", ""
+    log = log_of(figures, ended[-1].previous)
+    return logs.words(log), logs.command(log, ended[-1].at, "collector run")
+
+
+def _questdb_log(figures: Figures) -> str:
+    unwanted = [one for one in figures.absences or () if one.event != "stopped"]
+    return logs.command(unwanted[-1].log, unwanted[-1].until) if unwanted else ""
+
+
+def _unit_status(figures: Figures) -> str:
+    """Where systemd keeps the collector, it knows more."""
+    last = max(figures.runs, key=lambda run: run.to_us, default=None)
+    kind, _, unit = log_of(figures, last.process if last else "").partition(":")
+    return f"systemctl status {unit}" if kind == "journal" and unit else ""
+
+
+def log_of(figures: Figures, process: str) -> str:
+    """As the process itself told; "": it did not."""
+    told = [one.log for one in figures.facts.process_events if one.process == process and one.log]
+    return told[-1] if told else ""
 
 
 def areas_of(findings: Sequence[Finding]) -> dict[str, tuple[str, str]]:

@@ -40,10 +40,20 @@ def _entries(figures: Figures) -> Iterator[Entry]:
         elif run.from_us >= start and run.process not in figures.facts.earlier:
             yield Entry(run.from_us, "start", f"{run.process} seen first")
         if not run.running:
-            yield Entry(run.to_us, "end", f"{run.process} seen last, {run.rss_mb:,.0f} MB")
+            how = f"; {run.ended}" if run.ended else ""
+            yield Entry(run.to_us, "end", f"{run.process} seen last, {run.rss_mb:,.0f} MB{how}")
     for event in figures.facts.process_events:
         if event.ts >= start and event.event != "started":
             yield Entry(event.ts, event.event, f"{event.process}: {event.cause} {event.detail}".rstrip())
+    for absence in figures.absences or ():
+        yield Entry(absence.since, "questdb away", f"{absence.process} {absence.how}: {absence.detail}")
+        yield Entry(
+            absence.until,
+            "questdb back",
+            f"after {absence.away}, {absence.attempts} attempts; {absence.waited}",
+        )
+        if absence.caught_up is not None:
+            yield Entry(absence.caught_up, "questdb caught up", "it has every row that waited for it")
     for incident in figures.incidents:
         lasts = "lasts" if incident.end is None else f"{(incident.end - incident.start) / 1e6:,.1f} s"
         fetched = f", {incident.recovered:,} trades fetched" if incident.recovered else ""

@@ -8,6 +8,7 @@ import msgspec
 
 from analyzer.alerts.rules import MARKET_RULES
 from analyzer.audit.figures import Figures, delay
+from analyzer.audit.processes import GONE
 from analyzer.audit.settings import FALLING, AuditConfig
 
 OK, WARNING, CRITICAL, UNKNOWN = "ok", "warning", "critical", "unknown"
@@ -48,6 +49,10 @@ class Step(msgspec.Struct, frozen=True):
     area: str
     text: str
     command: str
+
+
+OVERDUE_S = 15.0
+"""A collector that runs gives a sign of life every 10 s."""
 
 
 def worst(verdicts: Sequence[str]) -> str:
@@ -99,12 +104,24 @@ def _life(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     if figures.silence_s is None:
         text = "no sign of life of any collector in this window"
         yield Finding("life", "silence", CRITICAL, None, "s", warning, critical, text)
-    elif running:
+        return
+    sign = f"the last sign of life is {figures.silence_s:,.0f} s old"
+    last = max(figures.runs, key=lambda run: run.to_us)
+    died = [run for run in figures.runs if run.ended == GONE]
+    if running:
         text = f"{running} collector{'s' if running > 1 else ''} running"
-        yield Finding("life", "silence", OK, figures.silence_s, "s", warning, critical, text)
+        late = figures.silence_s > OVERDUE_S
+        text += f", as far as is known: {sign}, a new one is due every 10 s" if late else f"; {sign}"
+    elif last.ended:
+        text = f"no collector runs: {last.process}, {last.ended}; {sign}"
     else:
-        text = f"the last sign of life of a collector is {figures.silence_s:,.0f} s old"
-        yield _measured("life", "silence", figures.silence_s, "s", text, config)
+        text = f"no collector runs, as far as is known: {sign}"
+    verdict = OK if running else level(figures.silence_s, "silence", config)
+    if died:
+        names = ", ".join(run.process for run in died)
+        text += f"; {names} is gone without a word" if running else ""
+        verdict = worst([verdict, WARNING])
+    yield Finding("life", "silence", verdict, figures.silence_s, "s", warning, critical, text)
     gone = figures.facts.gone
     if gone:
         age = (figures.facts.window.end_us - min(one.last for one in gone)) / 1e6
@@ -217,6 +234,41 @@ def _restarts(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     count = len(figures.restarts)
     text = f"{count} restart{'' if count == 1 else 's'}, {crashed} after a crash"
     yield _measured("restarts", "restarts", figures.restarts_per_day, "per day", text, config)
+    yield from _questdb(figures, config)
+
+
+def _questdb(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
+    """An orderly stop is no fault."""
+    if figures.absences is None:
+        return
+    unwanted = [one for one in figures.absences if one.event != "stopped"]
+    unsent = [one for one in figures.absences if one.caught_up is None]
+    warning, critical = config.pair("restarts")
+    per_day = len(unwanted) / figures.days
+    verdict = level(per_day, "restarts", config)
+    if not figures.absences:
+        text = "QuestDB was never away"
+    elif len(figures.absences) == 1:
+        (one,) = figures.absences
+        text = f"QuestDB {one.how}, away for {one.away}; {one.waited}"
+    else:
+        killed = sum(one.event == "crashed" for one in unwanted)
+        away = sum(one.seconds for one in figures.absences)
+        rows = sum(one.waiting_rows or 0 for one in figures.absences)
+        text = (
+            f"QuestDB was away {len(figures.absences)} times, {killed} of them killed or crashed, for {away:,.0f} s in all; "
+            f"{rows:,} rows waited in the journal, "
+            + (
+                f"those of {len(unsent)} times are not known to be stored"
+                if unsent
+                else "all of them are stored"
+            )
+        )
+    if unsent:
+        verdict = worst([verdict, WARNING])
+    if any(one.lost for one in figures.absences):
+        verdict = CRITICAL
+    yield Finding("restarts", "questdb", verdict, per_day, "per day", warning, critical, text)
 
 
 def _coverage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:

@@ -66,6 +66,8 @@ def facts(rows: Sequence[CollectorStats], window: Window | None = None, **more: 
         "last_run": 0,
         "alerts": [],
         "firing": [],
+        "outages": [],
+        "dead": set(),
         "suspended": [],
         "gone": [],
         "unreached": [],
