@@ -71,9 +71,9 @@ def _planted(analyses: list[dict[str, Any]], ledgers: list[Path], since: datetim
     for ledger in ledgers:
         header, entries = read_ledger(ledger)
         seen: dict[tuple[str, str], list[str]] = {}
-        forced = 0
+        forced = False
         for entry in entries:
-            forced += entry.k in ("l", "u")
+            forced |= entry.k in ("l", "u")
             name, _, symbol = entry.id.partition(" ") if entry.k == "p" else ("", "", "")
             if name and entry.side == "begin":
                 at = datetime.fromtimestamp(entry.ts / 1e6, UTC)
@@ -84,9 +84,8 @@ def _planted(analyses: list[dict[str, Any]], ledgers: list[Path], since: datetim
                     when.append(f"{at:%H:%M:%S}")
         for (name, symbol), when in sorted(seen.items()):
             where = ", ".join(found.get(f"{header.exchange} {name}", [])) or "nothing"
-            if where == "nothing" and name == "cascade":
-                # Some venues tell of none, others of one a second and symbol at most.
-                where += f": {forced or 'no'} liquidations were sent in all"
+            if name == "cascade" and not forced:
+                where = "nothing: this venue tells of no liquidations"
             table.add_row(name, f"{header.exchange} {symbol}", ", ".join(when), where)
     console.print(table)
 

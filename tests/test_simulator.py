@@ -20,10 +20,12 @@ from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
 
 from collector.simulator import sockets
+from collector.simulator.binance_topics import LiquidationTopic
 from collector.simulator.bybit import BybitWire
 from collector.simulator.bybit_topics import BookTopic, listing
 from collector.simulator.ledger import Entry, read_ledger
-from collector.simulator.market import BOOK, LIQUIDATION, TICKER, TRADE, Market
+from collector.simulator.listing import Listing
+from collector.simulator.market import BOOK, LIQUIDATION, TICKER, TRADE, Fill, Market
 from collector.simulator.server import Options, Simulator, serve
 
 Json = dict[str, Any]
@@ -484,6 +486,49 @@ def test_liquidations_come_in_cascades_that_move_the_price() -> None:
     assert abs(sum(sides)) == len(sides), "a cascade forces one side"
     move = returns[start : start + window].sum()
     assert np.sign(move) == np.sign(sides[0]) and abs(move) > 3 * returns.std() * np.sqrt(window)
+
+
+def test_binance_tells_of_the_largest_forced_order_of_a_second() -> None:
+    """Six orders by hand, then 300 against a plain loop. Housekeeping comes every 100 ms."""
+    model = Market(["BTCUSDT"]).symbols[0]
+    one = Listing("linear", "BTCUSDT", model)
+    lots = model.instrument.quantities
+    small, middle, large = sorted(model.instrument.distinct[:3], key=lots.__getitem__)
+
+    def told(orders: list[tuple[int, Fill]], end_ms: int) -> list[tuple[int, int, str, str]]:
+        """(pushed, time, side, size) of what is published."""
+        topic, due, messages = LiquidationTopic(one, "btcusdt@forceOrder", 0), iter(orders), []
+        following = next(due, None)
+        for now_ms in range(end_ms):
+            if following is not None and following[0] == now_ms:
+                messages.append(topic.publish([following[1]], now_ms))
+                following = next(due, None)
+            if now_ms % 100 == 0:
+                messages.append(topic.repeat(now_ms))
+        published = [json.loads(message.text) for message in messages if message is not None]
+        return [(event["E"], event["o"]["T"], event["o"]["S"], event["o"]["q"]) for event in published]
+
+    fills = [(False, 65_000, size) for size in (small, large, middle)]
+    times = [1010, 1080, 2009, 2010, 2500, 5003]
+    assert told(list(zip(times, fills + fills, strict=True)), 7000) == [
+        (2010, 1078, "SELL", one.qty[large]),
+        (3100, 2498, "SELL", one.qty[large]),
+        (6100, 5001, "SELL", one.qty[middle]),
+    ]
+    rng = np.random.default_rng(4)
+    at = np.cumsum(rng.integers(1, 400, 300)).tolist()
+    sizes = rng.permutation(model.instrument.distinct)[:300].tolist()
+    orders = [(ms, (bool(rng.random() < 0.5), 65_000, size)) for ms, size in zip(at, sizes, strict=True)]
+    wanted, left = [], orders
+    while left:
+        due = left[0][0] + 1000
+        of_second = [order for order in left if order[0] < due]
+        left = left[len(of_second) :]
+        ms, (buys, _, size) = max(of_second, key=lambda order: lots[order[1][2]])
+        pushed = min(-(-due // 100) * 100, left[0][0] if left else due + 100)
+        wanted.append((pushed, ms - 2, "BUY" if buys else "SELL", one.qty[size]))
+    assert len(wanted) < 80
+    assert told(orders, at[-1] + 2000) == wanted
 
 
 def test_sizes_have_a_heavy_tail() -> None:

@@ -54,19 +54,33 @@ class TradeTopic(TopicBase):
 
 
 class LiquidationTopic(TopicBase):
-    """The first of a burst: one a symbol and second at most is published, and no other is sent."""
+    """One a symbol and second at most: the largest of the second that begins with a first one, and no other is sent. The
+    largest since 2026-04-14, says the venue's changelog; the latest before."""
 
     kind = LIQUIDATION
 
     def __init__(self, listing: Listing, name: str, started_ms: int) -> None:
         super().__init__(listing, name, started_ms)
-        self._next_ms = 0
+        self._largest: tuple[int, Fill] | None = None
+        """Its time, and itself."""
+        self._due_ms = 0
 
     def publish(self, fills: list[Fill], now_ms: int) -> Message | None:
-        if now_ms < self._next_ms:
+        message = self.repeat(now_ms)
+        if self._largest is None:
+            self._due_ms = now_ms + 1000
+        lots = self.model.instrument.quantities
+        for fill in fills:
+            if self._largest is None or lots[fill[2]] > lots[self._largest[1][2]]:
+                self._largest = now_ms - ENGINE_MS, fill
+        return message
+
+    def repeat(self, now_ms: int) -> Message | None:
+        """What the second that is over has brought."""
+        if self._largest is None or now_ms < self._due_ms:
             return None
-        self._next_ms = now_ms + 1000
-        listing, ts, (buys, tick, size) = self.listing, now_ms - ENGINE_MS, fills[0]
+        (ts, (buys, tick, size)), self._largest = self._largest, None
+        listing = self.listing
         price, qty, side = listing.price[tick], listing.qty[size], "BUY" if buys else "SELL"
         text = (
             f'{{"e":"forceOrder","E":{now_ms},"o":{{"s":"{listing.symbol}","S":"{side}","o":"LIMIT","f":"IOC",'

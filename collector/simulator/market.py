@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from collector.simulator.orderbook import Side
-from collector.simulator.plants import WALL, WALL_LEVEL, WHALE, Course, Plants
+from collector.simulator.plants import FORCED_EVERY_S, WALL, WALL_LEVEL, WHALE, Course, Plants
 
 TRADE, LIQUIDATION, TICKER, BOOK = range(4)
 
@@ -39,7 +39,7 @@ DURATION = np.array([1500.0, 900.0, 250.0, 90.0])
 NEXT = np.array(
     [[0.0, 0.75, 0.1, 0.15], [0.55, 0.0, 0.25, 0.2], [0.1, 0.35, 0.0, 0.55], [0.05, 0.25, 0.7, 0.0]]
 )
-KINDS = np.array([[0.357, 0.002, 0.081, 0.56], [0.25, 0.5, 0.05, 0.2]]).cumsum(axis=1)
+KINDS = np.array([[0.357, 0.002, 0.081, 0.56], [0.25, 0.5, 0.05, 0.2]])
 """Shares of TRADE, LIQUIDATION, TICKER and BOOK outside and inside a cascade."""
 TAME_NEXT = np.array([[0.0, 1.0, 0.0, 0.0], [1.0, 0.0, 0.0, 0.0]])
 TAME_LEVELS = 3
@@ -112,6 +112,10 @@ class SymbolMarket:
         self.delisted = False
         """Set by whoever runs the market: the venue lists it no more, and nothing happens any more."""
         self._rng = rng = np.random.default_rng([seed, index, zlib.crc32(instrument.symbol.encode())])
+        kinds = KINDS.copy()
+        if tame:  # by the second, not by the event
+            kinds[0, LIQUIDATION] = min(kinds[0, LIQUIDATION], 1 / (FORCED_EVERY_S * rate))
+        self._kinds = kinds.cumsum(axis=1)
         self._sigma = min(ANNUAL_VOLATILITY / math.sqrt(SECONDS_A_YEAR * rate), 30 / instrument.first_tick)
         self._log_price = 0.0
         self._regime, self._left, self._direction = BUSY, 200, 1
@@ -179,7 +183,7 @@ class SymbolMarket:
         spreads = 1 + rng.poisson(SPREAD[regimes] * rng.gamma(2, 0.5, count))
         lean = np.where(cascades, 0.4 * directions, 0.35 * np.tanh(shocks))
         buys = rng.random(count) < 0.5 + lean
-        kinds = (rng.random(count)[:, None] >= KINDS[cascades.astype(int)]).sum(axis=1)
+        kinds = (rng.random(count)[:, None] >= self._kinds[cascades.astype(int)]).sum(axis=1)
         return zip(
             np.minimum(kinds, BOOK).tolist(),
             (self.instrument.first_tick * np.exp(logs)).tolist(),

@@ -1,14 +1,15 @@
 """Events planted into a market: a test can then say what the analyses must find, where and when, and that they find no more.
 
 A market with plants is tame: two calm regimes, no cascade of its own, sizes within a factor of three of the median, no
-sweep of more than three levels. What stands out in it was planted. Each event comes once a cycle of CYCLE_S seconds; the
-lead lasts for ever. Which symbol has what follows from their order:
+sweep of more than three levels, few forced orders. What stands out in it was planted. Each event comes once a cycle of
+CYCLE_S seconds; the lead lasts for ever. Which symbol has what follows from their order:
 
     leadlag   once a second the first symbol's price steps up or down, and the second's does the same LAG_S later
     whale     a taker buy in the first symbol, of WHALE times the median size
     spoof     a bid in the last symbol, of WALL times the median, some levels away from the touch, that stands for a few
               seconds and goes again, while the price stays where it is and no trade comes near
-    cascade   forced sells in the last symbol, while its price falls; it recovers afterwards
+    cascade   forced sells in the last symbol, while its price falls; it recovers afterwards. It lasts so long that a venue
+              that tells of one a second tells of enough
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 NAMES = ("cascade", "leadlag", "spoof", "whale")
 CYCLE_S = 40.0
-SPANS_S = {"whale": (6.0, 7.0), "spoof": (10.0, 14.0), "cascade": (24.0, 27.0)}
+SPANS_S = {"whale": (6.0, 7.0), "spoof": (10.0, 14.0), "cascade": (20.0, 30.0)}
 """From and to, in a cycle. The whale comes at the first of the two."""
 LAG_S = 2.0
 STEP = 2.5e-4
@@ -35,14 +36,18 @@ OWN = 0.2
 """Share of their own moves that leader and led keep."""
 WALL, WHALE = 40, 2000
 """Multiples of the median size."""
-WALL_LEVEL = 16
-"""From the touch, counted from 0."""
+WALL_LEVEL = 9
+"""From the touch, counted from 0: a venue that shows 20 levels shows it yet when the touch has moved."""
 FALL = 0.004
 """Of a cascade, in ln price."""
-RECOVERY_S = 5.0
+RECOVERY_S = 4.0
+"""The price is where it was when the next wall comes."""
 FORCED_A_SECOND = 40.0
-HELD = 0.01
-"""Share of its moves that a price keeps while a wall is to be seen."""
+FORCED_EVERY_S = 100.0
+"""A symbol's other forced orders, on average."""
+HELD, HELD_S = 0.01, 2.0
+"""Share of its moves that a price keeps while a wall is to be seen, and so many seconds before and after: a wall is
+compared with all trades of the seconds in which it comes and goes."""
 
 
 class Course:
@@ -58,7 +63,7 @@ class Course:
     def fair(self, drawn: float) -> float:
         """Ticks, of the next price of the symbol's own walk."""
         at = math.log(drawn / self._first)
-        self._own = 0.9999 * self._own + self.kept * (at - self._drawn)  # small steps add up to no drift
+        self._own += self.kept * (at - self._drawn - 1e-4 * self._own)  # small steps add up to no drift
         self._drawn = at
         return self._first * math.exp(self._own + self.moved + self.led)
 
@@ -99,6 +104,10 @@ class Plants:
                 yield self._last.forced_sell()
         elif course.moved:
             course.moved *= math.exp(-passed / RECOVERY_S)
+        if "spoof" in self._spans:
+            low, high = SPANS_S["spoof"]
+            held = counted >= 0 and low - HELD_S <= counted % CYCLE_S < high + HELD_S
+            course.kept = HELD if held else self._kept
         for name, (low, high) in self._spans.items():
             inside = counted >= 0 and low <= counted % CYCLE_S < high
             if inside and name not in self._on:
@@ -114,14 +123,12 @@ class Plants:
         if name == "whale":
             yield symbol.whale_buy()
         elif name == "spoof":
-            symbol.course.kept = HELD
             symbol.wall_wanted = True
 
     def _end(self, name: str) -> None:
         symbol = self._first if name == "whale" else self._last
         self.told.append((name, symbol.instrument.symbol, "end"))
         if name == "spoof":
-            symbol.course.kept = self._kept
             symbol.wall_wanted = False
 
 

@@ -24,6 +24,8 @@ from collector.simulator.wire import Message, Session, Topic
 TICK = 0.005
 """Seconds between two batches at a finite rate."""
 MOST_BATCH = 1000
+MOST_BEHIND = 0.05
+"""Seconds whose messages a tame market makes at once."""
 UNPACED_BATCH = 250
 UNPACED_BUFFERED = 1 << 20
 """Bytes that a client may leave unread before an unpaced market waits."""
@@ -250,16 +252,21 @@ class Simulator:
 
     async def _paced(self) -> None:
         rate, clock = self.options.rate, asyncio.get_running_loop().time
+        most, least_pause = MOST_BATCH, 0.0
+        if self.options.plants is not None:
+            # What a tame market is behind with must not come in one millisecond: that would be a whale.
+            most, least_pause = max(1, min(MOST_BATCH, int(rate * MOST_BEHIND))), 0.001
         start, done = clock(), 0
         while (left := self._left()) > 0:
             due = int((clock() - start) * rate) - done
-            count = min(due, MOST_BATCH, left)
+            count = min(due, most, left)
             if count > 0:
                 self._step(count)
                 done += count
             if due > rate + MOST_BATCH:  # a second behind: this machine can't, so don't chase it
                 start, done = clock(), 0
-            await asyncio.sleep(0 if due > MOST_BATCH else max(TICK, (done + 1) / rate - (clock() - start)))
+            pause = max(TICK, (done + 1) / rate - (clock() - start))
+            await asyncio.sleep(least_pause if due > most else pause)
 
     async def _unpaced(self) -> None:
         while (left := self._left()) > 0:
