@@ -55,6 +55,8 @@ class Roster:
 
     async def run(self) -> None:
         """Until cancelled."""
+        # Whatever keeps the first connection from coming about: a `starting` without a later `subscribed` tells of it.
+        self.recorder.event("starting", now_us())
         listing = asyncio.create_task(self.venue.capture_listing())
         try:
             if self.venue.dynamic:

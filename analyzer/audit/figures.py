@@ -30,7 +30,7 @@ from analyzer.audit.streams import (
     recorded_of,
     stream_health,
 )
-from analyzer.passes.recorded import uncovered
+from analyzer.passes.recorded import Interval, Stream, uncovered
 
 ADJACENT_US = 5_000_000
 DAY_S = 86_400.0
@@ -96,8 +96,8 @@ class Figures(msgspec.Struct):
     disk_free: float | None
     """bytes, now, of the fuller of the watched disks"""
     suspended: list[tuple[str, str]]
-    living: set[str]
-    """Collectors at the window's end."""
+    lacking: set[Stream]
+    """Streams that at the window's end one living collector lacks, and another one records."""
 
 
 def figures_of(facts: Facts, config: AuditConfig) -> Figures:
@@ -154,7 +154,7 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         streams=streams,
         feeds=feed_health(facts, streams, runs, (end - audited_from) / 3.6e9),
         incidents=incidents_of(facts.gaps, lost),
-        lost_s=[us / 1e6 for us in lost],
+        lost_s=[uncovered(parts, start, end) / 1e6 for parts in lost],
         messages=_grown(samples, runs, "messages")
         if not np.isnan(samples.columns["messages"]).all()
         else None,
@@ -170,7 +170,15 @@ def figures_of(facts: Facts, config: AuditConfig) -> Figures:
         ),
         disk_free=min(disks, default=None),
         suspended=_suspended(facts, samples, alive),
-        living={run.collector for run in alive},
+        lacking={
+            gap.stream
+            for gap, parts in zip(facts.gaps, lost, strict=True)
+            if gap.end is None
+            and not gap.repaired
+            and gap.cause != "dropped"
+            and gap.collector in {run.collector for run in alive}
+            and (not parts or parts[-1][1] < end)
+        },
     )
 
 
@@ -179,8 +187,8 @@ def delay(facts: Facts) -> Delay | None:
     return facts.delays.get("orderbook") or facts.delays.get("trades")
 
 
-def incidents_of(gaps: Sequence[Declared], lost: Sequence[int]) -> list[Incident]:
-    """In order of their beginnings. `lost`: how long of each gap nobody has."""
+def incidents_of(gaps: Sequence[Declared], lost: Sequence[Sequence[Interval]]) -> list[Incident]:
+    """In order of their beginnings. `lost`: what of each gap nobody has."""
     open_ones: dict[tuple[str, str, str, str], Incident] = {}
     found: list[Incident] = []
     for gap, nobody in sorted(zip(gaps, lost, strict=True), key=lambda one: one[0].start):
@@ -193,7 +201,7 @@ def incidents_of(gaps: Sequence[Declared], lost: Sequence[int]) -> list[Incident
             incident.end = None if gap.end is None else max(incident.end, gap.end)
         incident.streams.add(f"{gap.symbol} {gap.channel}")
         incident.gaps += 1
-        incident.lost += nobody > 0
+        incident.lost += bool(nobody)
         incident.repaired += gap.repaired
         incident.recovered += gap.recovered or 0
     return found

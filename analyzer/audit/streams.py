@@ -83,13 +83,13 @@ def recorded_of(facts: Facts, down: Mapping[str, Sequence[Interval]]) -> Recorde
     return Recorded(parts)
 
 
-def lost_of(gap: Declared, recorded: Recorded, window: Window) -> int:
-    """What of the gap nobody has, within the window, in µs."""
+def lost_of(gap: Declared, recorded: Recorded, window: Window) -> list[Interval]:
+    """What of the gap nobody has, within the window."""
     if gap.repaired:
-        return 0
+        return []
     start, end = window.start_us, window.end_us
     low, high = max(gap.start, start), end if gap.end is None else min(gap.end, end)
-    return uncovered(recorded.lost(gap.stream, gap.collector or "", low, high), 0, FOR_EVER)
+    return recorded.lost(gap.stream, gap.collector or "", low, high)
 
 
 def stream_health(facts: Facts, recorded: Recorded, first_life: int) -> list[StreamHealth]:

@@ -147,14 +147,10 @@ def _streams(figures: Figures) -> Iterator[Finding]:
         )
         text = f"{names}: not reached since the collector's start, and no gap can say so"
         yield Finding("streams", "never_reached", WARNING, len(unreached), "count", 1, None, text)
-    lacking = {
-        gap.stream
-        for gap, lost in zip(figures.facts.gaps, figures.lost_s, strict=True)
-        if gap.end is None and gap.cause != "dropped" and not lost and gap.collector in figures.living
-    }
+    lacking = len(figures.lacking)
     if lacking:
-        text = f"{len(lacking)} streams are not recorded by one collector, and by another one only"
-        yield Finding("streams", "lacking", WARNING, len(lacking), "count", 1, None, text)
+        text = f"{lacking} streams are not recorded by one collector, and by another one only"
+        yield Finding("streams", "lacking", WARNING, lacking, "count", 1, None, text)
     if figures.runs:
         idle = figures.messages == 0 and not figures.streams
         errors = sum(feed.network_errors for feed in figures.feeds)

@@ -342,7 +342,7 @@ def test_gaps_of_two_collectors_are_two_incidents() -> None:
     def declared(collector: str, end: int | None) -> Declared:
         return Declared(START, end, START, *WHO, "disconnected", None, False, None, None, collector)
 
-    found = incidents_of([declared("a", START + 1), declared("b", None)], [0, 5])
+    found = incidents_of([declared("a", START + 1), declared("b", None)], [[], [(START, END)]])
     assert [(one.collector, one.end, one.gaps, one.lost) for one in found] == [
         ("a", START + 1, 1, 0),
         ("b", None, 1, 1),
