@@ -12,6 +12,8 @@ import msgspec
 
 LOOKED_US = 86_400_000_000
 """A collector that gave no sign of life for longer has been taken away, and is not missed."""
+OVERDUE_S = 15.0
+"""One that runs gives a sign of life every 10 s."""
 FAILING_US = 3_600_000_000
 SAME_START_US = 60_000_000
 """All feeds of a process begin within this time."""

@@ -77,6 +77,24 @@ def absences_of(outages: Sequence[Outage], gaps: Sequence[Declared]) -> list[Abs
     return [_absence(group, gaps) for group in groups]
 
 
+def summary(absences: Sequence[Absence]) -> str:
+    """In one sentence."""
+    if not absences:
+        return "QuestDB was never away"
+    if len(absences) == 1:
+        return f"QuestDB {absences[0].how}, away for {absences[0].away}; {absences[0].waited}"
+    killed = sum(one.event == "crashed" for one in absences)
+    most = "" if all(one.attempts for one in absences) else "at most "
+    away = f"{most}{sum(one.seconds for one in absences):,.0f} s in all"
+    rows = sum(one.waiting_rows or 0 for one in absences)
+    unsent = sum(one.caught_up is None for one in absences)
+    stored = f"those of {unsent} times are not known to be stored" if unsent else "all of them are stored"
+    return (
+        f"QuestDB was away {len(absences)} times, {killed} of them killed or crashed, for {away}; "
+        f"{rows:,} rows waited in the journal, {stored}"
+    )
+
+
 def _absence(group: Sequence[Outage], gaps: Sequence[Declared]) -> Absence:
     since, until = min(one.since for one in group), max(one.until for one in group)
     # Who manages it knows more than who only missed it.

@@ -14,7 +14,10 @@ STYLE = """
 body { margin: 2rem auto; max-width: 72rem; padding: 0 1rem; }
 table { border-collapse: collapse; display: block; overflow-x: auto; margin: .6rem 0; }
 th, td { border-bottom: 1px solid #8886; padding: .25rem .6rem; text-align: left; vertical-align: top; }
-.ok { color: #1a7f37; } .WARNING { color: #b35900; font-weight: 600; } .CRITICAL { color: #cf222e; font-weight: 600; }
+td:last-child { min-width: 10rem; }
+.WARNING, .CRITICAL { font-weight: 600; }
+.ok { color: #1a7f37; } .WARNING { color: #b35900; } .CRITICAL { color: #cf222e; }
+@media (prefers-color-scheme: dark) { .ok { color: #3fb950; } .WARNING { color: #e3a008; } .CRITICAL { color: #ff7b72; } }
 """
 
 

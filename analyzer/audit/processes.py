@@ -176,12 +176,12 @@ def down_by_collector(
 
 
 def tell_ends(runs: Sequence[Run], told: Sequence[ProcessEvent], dead: Set[str]) -> None:
-    """Of the last run of each process: it said that it stops, or its process is no more."""
+    """Of the last run of each process: it said that it stops, the next one said how it ended, or its process is no more."""
     newest = {run.process: run for run in sorted(runs, key=lambda run: run.last)}
     for event in told:
         run = newest.get(event.process)
-        if run is not None and event.event == "stopped" and event.ts >= run.last:
-            run.ended = f"it stopped ({event.cause})"
+        if run is not None and event.event in ("stopped", "crashed") and event.ts >= run.last:
+            run.ended = f"it {event.event} ({event.cause})"
     for process in dead & newest.keys():
         newest[process].ended = newest[process].ended or GONE
 

@@ -140,7 +140,7 @@ def _questdb(figures: Figures) -> Section:
         return Section(title, ["No collector saw it away."])
     rows = [
         [
-            _time(one.since),
+            _time(one.since) if one.attempts else f"after {_time(one.since)}",
             _time(one.until),
             one.away,
             one.how,

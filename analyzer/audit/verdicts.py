@@ -8,8 +8,10 @@ import msgspec
 
 from analyzer.alerts.rules import MARKET_RULES
 from analyzer.audit.figures import Figures, delay
+from analyzer.audit.outages import summary
 from analyzer.audit.processes import GONE
 from analyzer.audit.settings import FALLING, AuditConfig
+from analyzer.collectors import OVERDUE_S
 
 OK, WARNING, CRITICAL, UNKNOWN = "ok", "warning", "critical", "unknown"
 ORDER = (UNKNOWN, OK, WARNING, CRITICAL)
@@ -49,10 +51,6 @@ class Step(msgspec.Struct, frozen=True):
     area: str
     text: str
     command: str
-
-
-OVERDUE_S = 15.0
-"""A collector that runs gives a sign of life every 10 s."""
 
 
 def worst(verdicts: Sequence[str]) -> str:
@@ -237,34 +235,14 @@ def _questdb(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     """An orderly stop is no fault."""
     if figures.absences is None:
         return
-    unwanted = [one for one in figures.absences if one.event != "stopped"]
-    unsent = [one for one in figures.absences if one.caught_up is None]
-    warning, critical = config.pair("restarts")
-    per_day = len(unwanted) / figures.days
+    per_day = sum(one.event != "stopped" for one in figures.absences) / figures.days
     verdict = level(per_day, "restarts", config)
-    if not figures.absences:
-        text = "QuestDB was never away"
-    elif len(figures.absences) == 1:
-        (one,) = figures.absences
-        text = f"QuestDB {one.how}, away for {one.away}; {one.waited}"
-    else:
-        killed = sum(one.event == "crashed" for one in unwanted)
-        away = sum(one.seconds for one in figures.absences)
-        rows = sum(one.waiting_rows or 0 for one in figures.absences)
-        text = (
-            f"QuestDB was away {len(figures.absences)} times, {killed} of them killed or crashed, for {away:,.0f} s in all; "
-            f"{rows:,} rows waited in the journal, "
-            + (
-                f"those of {len(unsent)} times are not known to be stored"
-                if unsent
-                else "all of them are stored"
-            )
-        )
-    if unsent:
+    if any(one.caught_up is None for one in figures.absences):
         verdict = worst([verdict, WARNING])
     if any(one.lost for one in figures.absences):
         verdict = CRITICAL
-    yield Finding("restarts", "questdb", verdict, per_day, "per day", warning, critical, text)
+    text = summary(figures.absences)
+    yield Finding("restarts", "questdb", verdict, per_day, "per day", *config.pair("restarts"), text)
 
 
 def _coverage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
@@ -292,7 +270,9 @@ def _latency(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     ship = figures.ship_lag_ms
     if ship.p99 is not None and ship.peak is not None:
         now = ship.now or 0.0
-        text = f"QuestDB is {now / 1e3:,.1f} s behind; p99 {ship.p99 / 1e3:,.1f} s, at most {ship.peak / 1e3:,.1f} s"
+        ago = figures.silence_s or 0.0
+        spread = f"p99 {ship.p99 / 1e3:,.1f} s, at most {ship.peak / 1e3:,.1f} s"
+        text = f"QuestDB was {now / 1e3:,.1f} s behind {ago:,.0f} s ago; {spread}"
         finding = _measured("latency", "ship_lag", now / 1e3, "s", text, config)
         if finding.verdict == OK and level(ship.peak / 1e3, "ship_lag", config) == CRITICAL:
             finding = msgspec.structs.replace(finding, verdict=WARNING)

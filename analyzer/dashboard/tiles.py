@@ -10,6 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from analyzer.audit.settings import AuditConfig, Pair
+from analyzer.collectors import OVERDUE_S
 from analyzer.dashboard.figures import si, span_text
 from analyzer.dashboard.reader import QueryError, Reader
 from analyzer.dashboard.system import MIGRATE, NOT_RUNNING
@@ -125,8 +126,12 @@ def _recording(latest: Sequence[Process], alive: Sequence[Process]) -> Tile:
     if gone:
         ago = span_text(min(one.age_s for one in gone))
         processes += f", but no sign of {', '.join(one.process for one in gone)} for {ago}"
+    overdue = alive[0].age_s > OVERDUE_S
+    if overdue:
+        processes += f"; last sign {span_text(alive[0].age_s)} ago, one is due every 10 s"
     state = "warning" if silent or gone else "ok"
-    return Tile("Recording", "nothing comes" if silent else "yes", rate + processes, state)
+    word = "nothing comes" if silent else "overdue" if overdue else "yes"
+    return Tile("Recording", word, rate + processes, state)
 
 
 def missed(latest: Sequence[Process], alive: Sequence[Process]) -> list[Process]:

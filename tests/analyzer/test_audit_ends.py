@@ -158,6 +158,16 @@ def test_whether_a_collector_runs(age_s: int, more: dict[str, Any], verdict: str
         assert word in finding.text
 
 
+def test_one_that_crashed_and_was_followed_is_no_longer_missed() -> None:
+    """The next start has told how it ended."""
+    rows = [*samples("h:1", 0, 6), *samples("h:2", 6.01, 12)]
+    told = [ProcessEvent(START + 6 * HOUR, "h:1", "crashed", "killed", "")]
+    figures = figures_of(facts(rows, dead={"h:1"}, process_events=told), CONFIG)
+    (finding,) = [one for one in judge(figures, CONFIG) if one.name == "silence"]
+    assert (finding.verdict, "h:1" in finding.text) == ("ok", False)
+    assert [run.ended for run in figures.runs] == ["it crashed (killed)", ""]
+
+
 def test_one_of_two_that_is_gone_is_named() -> None:
     rows = sorted([*samples("h:1", 0, 12), *samples("h:2", 0, 12)], key=lambda row: row.ts)
     figures = figures_of(facts(rows, dead={"h:1"}), CONFIG)

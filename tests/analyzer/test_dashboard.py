@@ -151,6 +151,9 @@ def test_tiles_alerts_and_symbols(filled: Filled) -> None:
     tiles = {one["title"]: one for one in status["tiles"]}
     then = status_tiles(filled.reader, filled.now, AuditConfig())
     assert [one.state for one in then] == ["ok", "ok", "warning", "ok", "ok", "ok"]
+    later = status_tiles(filled.reader, filled.now + timedelta(seconds=18), AuditConfig())
+    assert (then[0].value, later[0].value, later[0].state) == ("yes", "overdue", "ok")
+    assert "last sign 1" in later[0].detail or "last sign 2" in later[0].detail
     assert (then[3].value, then[3].share) == ("60.8 MB", tables.rss(tables.STATS) / tables.LIMIT)
     assert tiles["Gaps, last hour"]["value"] == "3"
     assert tiles["Gaps, last hour"]["detail"] == "1 repaired, longest 1 min"

@@ -54,7 +54,7 @@
     return text("Div", "tile " + word, parts);
   }
 
-  const WAITING = "What is shown below is from before. Rows wait in the collector's journal; this page recovers by itself.";
+  const WAITING = "What is shown below is from before. A collector that runs keeps its rows in its journal; this page recovers by itself.";
   const BANNER = 3; // alerts; the rest is below
 
   const severity = (one) => (one.severity === "warning" ? "warning" : "critical");
