@@ -1,8 +1,9 @@
 """A window in pieces, so that memory does not depend on how long it is nor on how many symbols it has.
 
 The queries of the analyses answer with at most one row an instrument and second. An analysis that looks at each instrument
-by itself is given some symbols at a time, and says the same as if it were given all. One that compares instruments needs
-all of them at once: where that is too much it fails, and says so.
+by itself is given some symbols at a time, and says the same as if it were given all. One that compares instruments keeps
+two numbers an instrument and second of each piece, and looks at all of them at the end: where that is too much it fails,
+and says so. A symbol whose first row arrives after the window was divided is left out; the settle delay is there for that.
 """
 
 from __future__ import annotations
@@ -20,8 +21,8 @@ PIECE_ROWS = 20_000_000
 """Recorded rows of a piece: the server sorts them for some queries. A piece costs a look at all rows of the window."""
 PIECE_SYMBOLS = 200
 """They are named in the query, several times in some, and a request's head holds 64 KiB by default."""
-ACROSS_SECONDS = 2_500_000
-"""Seconds times instruments that are compared: a day of 28, or four hours of 173."""
+ACROSS_SECONDS = 8_000_000
+"""Seconds times instruments that are compared: a day of 92, or four hours of 555. 16 bytes each, and some for the work."""
 TABLES = ("trades", "orderbook", "liquidations", "tickers")
 
 

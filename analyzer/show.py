@@ -13,9 +13,9 @@ from rich.table import Table
 from analyzer.passes import ANALYSES
 from analyzer.passes.base import Value
 from analyzer.passes.confluence import CONFLUENCE
-from analyzer.run import Outcome
 from analyzer.scores import print_scores, shown
 from analyzer.windows import Window
+from analyzer.work import Outcome
 
 WIDTH = 100
 NUMBER_WIDTH = 12

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
 
@@ -12,8 +12,9 @@ from analyzer.windows import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Tables: TypeAlias = "Mapping[str, pa.Table]"
-"""Query name → its result. Timestamps arrive as timestamp[us, tz=UTC], symbols as dictionary or string."""
+Tables: TypeAlias = Mapping[str, Any]
+"""Query name → its result, a pyarrow.Table, or what `Analysis.across` makes of it. Timestamps arrive as
+timestamp[us, tz=UTC], symbols as dictionary or string."""
 
 TRADED = "price > 0 AND price < 1e300 AND qty > 0 AND qty < 1e300"
 """SQL: the rows of `trades` and `liquidations` in which something changed hands. The others, with NULL or infinity,
@@ -64,5 +65,6 @@ class Analysis(msgspec.Struct, frozen=True):
     needs: Sequence[str] = ()
     """Analyses of the same pass, run before this one, whose numbers `compute` finds in the table `signals` (see
     SIGNALS)."""
-    across: bool = False
-    """Its numbers compare instruments: it must see all of them at once. The others may be given some at a time."""
+    across: Mapping[str, Callable[[pa.Table, Window], Any]] = {}
+    """Only of one that compares instruments, and must see all of them at once: query name → what makes its answer small,
+    some instruments at a time. `compute` is given the list of what these say, instead of the table."""

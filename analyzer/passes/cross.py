@@ -7,13 +7,14 @@ the same exchange and market whose base is BTC; of several the one with the most
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, Name, listed, quotes, returns, spelled
+from analyzer.passes.grid import NAMES_SQL, Name, joined, listed, quotes, spelled
 from analyzer.passes.groups import Instrument
 from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
@@ -24,23 +25,23 @@ COINS = ("BTC", "XBT")
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
-    """`quotes` and `names`: see grid."""
-    grid = quotes(tables["quotes"], window)
+    """`quotes`: grids; `names`: see grid."""
+    grid = joined(tables["quotes"])
     known = listed(tables["names"])
-    moves = returns(grid.mid, STEP_S)
     groups: dict[tuple[str, str], list[int]] = {}
     for n, (exchange, market, _) in enumerate(grid.names):
         groups.setdefault((exchange, market), []).append(n)
     values = []
     for members in groups.values():
         names = [grid.names[n] for n in members]
-        mid = grid.mid[:, members]
-        numbers = _movers(mid)
-        found = correlations(moves[:, members])
-        coin = bitcoin(names, [known.get(one) or spelled(one) for one in names], np.isfinite(mid).sum(axis=0))
+        mids = [_known(grid.mid(n)) for n in members]
+        numbers = _movers(mids)
+        moves = grid.returns(members, STEP_S)
+        found = correlations(moves)
+        coin = bitcoin(names, [known.get(one) or spelled(one) for one in names], [len(mid) for mid in mids])
         for n, one in enumerate(names):
             values += [Value(*one, metric, value) for metric, value in numbers[n].items()]
-            values += _related(names, moves[:, members], found, n, coin)
+            values += _related(names, moves, found, n, coin)
     return values
 
 
@@ -59,19 +60,19 @@ def correlations(moves: Any) -> Any:
     return np.clip(found, -1.0, 1.0)
 
 
-def bitcoin(names: list[Instrument], meant: list[Name], seconds: Any) -> int | None:
+def bitcoin(names: list[Instrument], meant: list[Name], seconds: Sequence[int]) -> int | None:
     coins = [n for n, name in enumerate(meant) if name.base.upper() in COINS]
-    return min(coins, key=lambda n: (-int(seconds[n]), names[n])) if coins else None
+    return min(coins, key=lambda n: (-seconds[n], names[n])) if coins else None
 
 
-def _movers(mid: Any) -> list[dict[str, float]]:
+def _known(series: Any) -> Any:
+    return series[np.isfinite(series)]
+
+
+def _movers(mids: Sequence[Any]) -> list[dict[str, float]]:
     """From the first to the last quoted second; the rank is 1 for the largest rise, ties share the better one."""
-    moves = np.full(mid.shape[1], np.nan)
-    for n in range(mid.shape[1]):
-        series = mid[np.isfinite(mid[:, n]), n]
-        if len(series) > 1:
-            moves[n] = np.log(series[-1] / series[0]) * 1e4
-    known = moves[np.isfinite(moves)]
+    moves = np.array([np.log(mid[-1] / mid[0]) * 1e4 if len(mid) > 1 else np.nan for mid in mids])
+    known = _known(moves)
     return [
         {
             "move_bps": float(move),
@@ -120,5 +121,5 @@ CROSS = Analysis(
     channels=("orderbook",),
     queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
-    across=True,
+    across={"quotes": quotes},
 )

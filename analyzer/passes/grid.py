@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,15 +26,34 @@ NAMES_SQL = (
 
 
 class Grid(msgspec.Struct):
-    """bid and ask: seconds × instruments, NaN where unknown."""
-
     names: list[Instrument]
-    bid: Any
-    ask: Any
+    seconds: int
+    bids: list[Any]
+    """An array of `seconds` an instrument, NaN where unknown."""
+    asks: list[Any]
 
-    @property
-    def mid(self) -> Any:
-        return (self.bid + self.ask) / 2
+    def bid(self, members: Sequence[int]) -> Any:
+        """seconds × members."""
+        return np.stack([self.bids[n] for n in members], axis=1)
+
+    def ask(self, members: Sequence[int]) -> Any:
+        """seconds × members."""
+        return np.stack([self.asks[n] for n in members], axis=1)
+
+    def mid(self, n: int) -> Any:
+        """seconds."""
+        return (self.bids[n] + self.asks[n]) / 2
+
+    def mids(self, members: Sequence[int]) -> Any:
+        """seconds × members."""
+        return np.stack([self.mid(n) for n in members], axis=1)
+
+    def returns(self, members: Sequence[int], step: int = 1) -> Any:
+        """Log returns over `step` seconds, steps × members; NaN where either end is unknown."""
+        found = np.empty((max(0, (self.seconds - 1) // step), len(members)))
+        for k, n in enumerate(members):
+            found[:, k] = np.diff(np.log(self.mid(n)[::step]))
+        return found
 
 
 class Name(msgspec.Struct, frozen=True):
@@ -46,26 +67,32 @@ class Name(msgspec.Struct, frozen=True):
 
 
 def quotes(table: pa.Table, window: Window) -> Grid:
-    """The answer of TOUCH_SQL; the last quote of a second stands for it, and for up to FILL_S seconds without one."""
+    """Of some instruments, from the answer of TOUCH_SQL: the last quote of a second stands for it, and for up to FILL_S
+    seconds without one."""
     start = window.start_us // 1_000_000
-    count = -(-window.end_us // 1_000_000) - start
-    names: list[Instrument] = []
-    columns: dict[str, list[Any]] = {"bid": [], "ask": []}
+    grid = Grid([], -(-window.end_us // 1_000_000) - start, [], [])
     for name, rows in by_instrument(table, ("ts", "bid", "ask")):
-        names.append(name)
+        grid.names.append(name)
         at = rows["ts"].astype("datetime64[s]").astype(np.int64) - start
-        told = np.full(count, -1)
+        told = np.full(grid.seconds, -1)
         told[at] = np.arange(len(at))
         newest = np.maximum.accumulate(told)
         known = newest >= 0
         known[known] &= np.flatnonzero(known) - at[newest[known]] <= FILL_S
-        for side, series in columns.items():
-            filled = np.full(count, np.nan)
+        for side, series in (("bid", grid.bids), ("ask", grid.asks)):
+            filled = np.full(grid.seconds, np.nan)
             filled[known] = rows[side][newest[known]]
             series.append(filled)
-    order = sorted(range(len(names)), key=names.__getitem__)
-    bid, ask = (np.array([series[n] for n in order]).T.reshape(count, -1) for series in columns.values())
-    return Grid([names[n] for n in order], bid, ask)
+    return grid
+
+
+def joined(grids: Sequence[Grid]) -> Grid:
+    """All instruments of a window, by name. Copies no series."""
+    every = [one for grid in grids for one in zip(grid.names, grid.bids, grid.asks, strict=True)]
+    every.sort(key=itemgetter(0))
+    return Grid(
+        [n for n, _, _ in every], grids[0].seconds, [b for _, b, _ in every], [a for _, _, a in every]
+    )
 
 
 def listed(table: pa.Table) -> dict[Instrument, Name]:
@@ -84,8 +111,3 @@ def spelled(one: Instrument) -> Name:
     letters = re.sub(r"[^A-Z0-9]", "", symbol.upper())
     base = "BTC" if letters.startswith(("BTC", "XBT")) else letters
     return Name(f"{letters}-{market}", base, letters, market == "spot")
-
-
-def returns(mid: Any, step: int = 1) -> Any:
-    """Log returns over `step` seconds, one row a step; NaN where either end is unknown."""
-    return np.diff(np.log(mid[::step]), axis=0)

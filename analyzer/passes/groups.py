@@ -39,19 +39,21 @@ def _numbered(table: pa.Table) -> tuple[list[Instrument], Any]:
     """The instruments in order of their first row, and for each row the place of its own among them."""
     import pyarrow as pa
 
-    keys: list[tuple[Any, Any]] = []
+    keys: list[tuple[list[str | None], Any]] = []
     joint = np.zeros(table.num_rows, dtype=np.int64)
     for name in ("exchange", "market", "symbol"):
-        column = table.column(name).cast(pa.string()).combine_chunks().dictionary_encode("encode")
-        keys.append((column.dictionary, column.indices.to_numpy(zero_copy_only=False)))
-        joint = joint * len(column.dictionary) + keys[-1][1]
+        column = table.column(name)
+        if not pa.types.is_dictionary(column.type):
+            column = column.dictionary_encode()
+        column = column.unify_dictionaries().combine_chunks()
+        texts = [*column.dictionary.to_pylist(), None]
+        keys.append((texts, column.indices.fill_null(len(texts) - 1).to_numpy(zero_copy_only=False)))
+        joint = joint * len(texts) + keys[-1][1]
     _, first, ids = np.unique(joint, return_index=True, return_inverse=True)
     order = np.argsort(first)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    names = [
-        tuple(dictionary[int(indices[row])].as_py() for dictionary, indices in keys) for row in first[order]
-    ]
+    names = [tuple(texts[int(indices[row])] for texts, indices in keys) for row in first[order]]
     return cast(list[Instrument], names), place[ids]
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, listed, quotes, returns, spelled
+from analyzer.passes.grid import NAMES_SQL, joined, listed, quotes, spelled
 from analyzer.passes.groups import Instrument
 from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
@@ -28,6 +28,8 @@ LAGS = 10
 MIN_SECONDS = 40
 MIN_MOVES = 10
 P = 0.001
+AT_ONCE = 500_000
+"""Returns that are looked at at a time: 50 MB of a long window."""
 
 
 class Lead(msgspec.Struct, frozen=True):
@@ -43,10 +45,9 @@ class Lead(msgspec.Struct, frozen=True):
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
-    """`quotes` and `names`: see grid."""
-    grid = quotes(tables["quotes"], window)
+    """`quotes`: grids; `names`: see grid."""
+    grid = joined(tables["quotes"])
     known = listed(tables["names"])
-    moves = returns(grid.mid)
     venues: dict[object, list[int]] = {}
     symbols: dict[object, list[int]] = {}
     for n, one in enumerate(grid.names):
@@ -57,7 +58,7 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     for prefix, groups in (("leader", venues), ("venue_leader", symbols)):
         for members in groups.values():
             if len(members) > 1:
-                found, count = _leads(prefix, [grid.names[n] for n in members], moves[:, members])
+                found, count = _leads(prefix, [grid.names[n] for n in members], grid.returns(members))
                 leads += found
                 looked_at += count
     return [value for lead in leads for value in _told(lead, looked_at)]
@@ -65,21 +66,32 @@ def compute(tables: Tables, window: Window) -> list[Value]:
 
 def correlations(moves: Any, lag: int) -> tuple[Any, Any, Any]:
     """rho, z and the number of seconds of (leader's return, follower's `lag` ≥ 0 seconds later); NaN where too few."""
+    size, stop = moves.shape[1], len(moves) - lag
+    together, squares, own, other, count, moved, moves_later = np.zeros((7, size, size))
+    rows = max(1, AT_ONCE // size)
+    for first in range(0, stop, rows):
+        x0, m0, moved0 = _parts(moves[first : min(first + rows, stop)])
+        x1, m1, moved1 = _parts(moves[first + lag : min(first + rows, stop) + lag])
+        square0, square1 = x0 * x0, x1 * x1
+        together += x0.T @ x1
+        squares += square0.T @ square1
+        own += square0.T @ m1
+        other += m0.T @ square1
+        count += m0.T @ m1
+        moved += moved0.T @ m1
+        moves_later += m0.T @ moved1
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rho = together / np.sqrt(own * other)
+        z = together / np.sqrt(squares)
+    rho[(count < MIN_SECONDS) | (moved < MIN_MOVES) | (moves_later < MIN_MOVES)] = np.nan
+    return rho, z, count
+
+
+def _parts(moves: Any) -> tuple[Any, Any, Any]:
+    """The returns with 0 where unknown; 1 where known; 1 where it moved."""
     known = np.isfinite(moves)
     x = np.where(known, moves, 0.0)
-    m = known.astype(np.float64)
-    moved = (x != 0).astype(np.float64)
-    stop = len(x) - lag
-    x0, x1, m0, m1 = x[:stop], x[lag:], m[:stop], m[lag:]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        together = x0.T @ x1
-        squares = (x0 * x0).T @ (x1 * x1)
-        rho = together / np.sqrt(((x0 * x0).T @ m1) * (m0.T @ (x1 * x1)))
-        z = together / np.sqrt(squares)
-    count = m0.T @ m1
-    few = (count < MIN_SECONDS) | (moved[:stop].T @ m1 < MIN_MOVES) | (m0.T @ moved[lag:] < MIN_MOVES)
-    rho[few] = np.nan
-    return rho, z, count
+    return x, known.astype(np.float64), (x != 0).astype(np.float64)
 
 
 def _leads(prefix: str, names: list[Instrument], moves: Any) -> tuple[list[Lead], int]:
@@ -152,5 +164,5 @@ LEADLAG = Analysis(
     channels=("orderbook",),
     queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
-    across=True,
+    across={"quotes": quotes},
 )

@@ -14,14 +14,14 @@ import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, Grid, Name, listed, quotes, spelled
+from analyzer.passes.grid import NAMES_SQL, Grid, Name, joined, listed, quotes, spelled
 from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
 
 def compute(tables: Tables, window: Window) -> list[Value]:
-    """`quotes` and `names`: see grid."""
-    grid = quotes(tables["quotes"], window)
+    """`quotes`: grids; `names`: see grid."""
+    grid = joined(tables["quotes"])
     known = listed(tables["names"])
     meant = [known.get(one) or spelled(one) for one in grid.names]
     values = []
@@ -38,7 +38,7 @@ def compute(tables: Tables, window: Window) -> list[Value]:
 
 
 def _apart(grid: Grid, market: str, name: str, members: list[int]) -> list[Value]:
-    bid, ask, mid = (series[:, members] for series in (grid.bid, grid.ask, grid.mid))
+    bid, ask, mid = grid.bid(members), grid.ask(members), grid.mids(members)
     both = np.isfinite(mid).sum(axis=1) > 1
     if not both.any():
         return []
@@ -65,11 +65,13 @@ def _basis(grid: Grid, meant: list[Name], n: int, name: Name) -> list[Value]:
     spots = [k for k, other in enumerate(meant) if other.spot and other.pair == name.pair]
     own = [k for k in spots if grid.names[k][0] == grid.names[n][0]]
     chosen = own or spots
-    mid = grid.mid
-    known = np.isfinite(mid[:, n]) & np.isfinite(mid[:, chosen]).any(axis=1)
+    if not chosen:
+        return []
+    future, spot = grid.mid(n), grid.mids(chosen)
+    known = np.isfinite(future) & np.isfinite(spot).any(axis=1)
     if not known.any():
         return []
-    basis = (mid[known, n] / np.nanmean(mid[known][:, chosen], axis=1) - 1) * 1e4
+    basis = (future[known] / np.nanmean(spot[known], axis=1) - 1) * 1e4
     against = detail([{"spot": " ".join(grid.names[k])} for k in chosen])
     numbers = {"basis_bps": basis[-1], "basis_mean_bps": np.mean(basis)}
     values = [Value(*grid.names[n], metric, float(value), against) for metric, value in numbers.items()]
@@ -109,5 +111,5 @@ VENUES = Analysis(
     channels=("orderbook",),
     queries={"quotes": TOUCH_SQL, "names": NAMES_SQL},
     compute=compute,
-    across=True,
+    across={"quotes": quotes},
 )

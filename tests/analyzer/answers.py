@@ -28,7 +28,8 @@ def checked(analysis: Analysis, values: Sequence[Value]) -> Sequence[Value]:
 
 
 def of_tables(analysis: Analysis, tables: Mapping[str, pa.Table], window: Window) -> Sequence[Value]:
-    return checked(analysis, analysis.compute(tables, window))
+    made = {name: [small(tables[name], window)] for name, small in analysis.across.items()}
+    return checked(analysis, analysis.compute({**tables, **made}, window))
 
 
 def of_server(analysis: Analysis, database: Endpoint, window: Window) -> Sequence[Value]:

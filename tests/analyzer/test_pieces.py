@@ -11,9 +11,10 @@ from analyzer import pieces
 from analyzer.config import Endpoint as Address
 from analyzer.passes import ANALYSES
 from analyzer.pieces import divide
-from analyzer.run import Outcome, run_pass
+from analyzer.run import run_pass
 from analyzer.source import Source
 from analyzer.windows import Window
+from analyzer.work import Outcome
 from collector.database.endpoint import Endpoint
 from collector.rows import CollectorStats, Gap
 from tests.analyzer import market_now
