@@ -43,12 +43,13 @@ class Ran(msgspec.Struct):
     numbers: dict[str, dict[str, float]]
 
 
-ALONE = [name for name, analysis in ANALYSES.items() if not analysis.across and not analysis.needs]
-"""Those that don't compare instruments: a day of 50 is more than `pieces.ACROSS_SECONDS`."""
+LEVELS = 10
 
 
 def memory(endpoint: Endpoint, rows: int) -> dict[str, Any]:
-    """A day of `rows` trades: each way in a process of its own, its peak RSS, how far its numbers are from the pass."""
+    """A day of `rows` trades: each way in a process of its own, its peak RSS, how far its numbers are from the pass.
+
+    Then all analyses, with a book an instrument and second beside the trades."""
     start = END - timedelta(days=1)
     figures: dict[str, Any] = {"rows": fill(endpoint, rows, start)}
     with tempfile.TemporaryDirectory() as folder:
@@ -60,13 +61,10 @@ def memory(endpoint: Endpoint, rows: int) -> dict[str, Any]:
             if name != "pass":
                 figures[f"{name}_greatest_relative_difference"] = difference(ran, in_pieces)
             tell(name, rows, ran.seconds, ran.rss_mb)
-        everything = run_once(config)
-        tell(f"{len(ALONE)} of {len(ANALYSES)} analyses", rows, *everything)
-        figures |= {
-            "analyses_rss_mb": everything[1],
-            "analyses_s": round(everything[0], 2),
-            "analyses": len(ALONE),
-        }
+        figures["books"] = fill_books(endpoint, start)
+        seconds, rss_mb = run_once(config)
+        tell(f"{len(ANALYSES)} analyses", rows, seconds, rss_mb)
+        figures |= {"analyses_rss_mb": rss_mb, "analyses_s": round(seconds, 2), "analyses": len(ANALYSES)}
     return figures
 
 
@@ -129,11 +127,11 @@ def side(name: str, config: Path, start: datetime) -> Ran:
 
 
 def run_once(config: Path) -> tuple[float, float]:
-    """`analyzer run-once` of ALONE over the day: seconds as a whole process, peak RSS in MB."""
+    """`analyzer run-once` over the day: seconds as a whole process, peak RSS in MB."""
     command = [sys.executable, "-m", "analyzer", "run-once", "--config", str(config), "--window", "24h"]
     began = time.perf_counter()
     process = subprocess.Popen(
-        [*command, "--as-of", END.isoformat(), "--analyses", ",".join(ALONE), "--format", "json"],
+        [*command, "--as-of", END.isoformat(), "--format", "json"],
         stdout=subprocess.DEVNULL,
         env=CLEAN_ENVIRONMENT,
     )
@@ -169,15 +167,42 @@ def fill(endpoint: Endpoint, rows: int, start: datetime) -> int:
             f"INSERT INTO trades SELECT {ts}, {ts}, 'bybit', 'linear', 'SYM' || lpad(({n} % {SYMBOLS})::string, 2, '0'), "
             f"rnd_symbol('buy', 'sell'), 100 + rnd_double(), rnd_double() + 0.01, {n}::varchar FROM long_sequence({count})",
         )
+    wait(endpoint, "trades", rows)
+    return rows
+
+
+def wait(endpoint: Endpoint, table: str, rows: int) -> None:
+    """Until all can be read and the views have them. Raises TimeoutError."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
-        found = int(query(endpoint, "SELECT count() FROM trades")[0][0])
+        found = int(query(endpoint, f"SELECT count() FROM {table}")[0][0])
         behind = query(
             endpoint,
             "SELECT count() FROM materialized_views() WHERE refresh_base_table_txn <> base_table_txn",
         )
         if found >= rows and not behind[0][0]:
-            return found
+            return
         if time.monotonic() > deadline:
-            raise TimeoutError(f"{found:,} of {rows:,} trades after {PATIENCE_S:g} s")
+            raise TimeoutError(f"{found:,} of {rows:,} {table} after {PATIENCE_S:g} s")
         time.sleep(0.5)
+
+
+def fill_books(endpoint: Endpoint, start: datetime) -> int:
+    """A snapshot of LEVELS levels an instrument and second, whose mid swings; how many."""
+    rows = round((END - start).total_seconds()) * SYMBOLS
+    for first in range(0, rows, CHUNK):
+        count = min(CHUNK, rows - first)
+        sides = ", ".join(
+            f"ARRAY[[{', '.join(f'm {sign} {0.01 * level:.2f}' for level in range(1, LEVELS + 1))}], "
+            f"[{', '.join(['0.1 + rnd_double()'] * LEVELS)}]]"
+            for sign in "-+"
+        )
+        query(
+            endpoint,
+            "INSERT INTO orderbook (ts, recv_ts, exchange, market, symbol, bids, asks, seq) "
+            f"SELECT ts, ts, 'bybit', 'linear', 'SYM' || lpad((n % {SYMBOLS})::string, 2, '0'), {sides}, n FROM ("
+            f"SELECT n, cast({microseconds(start)} + (n / {SYMBOLS}) * 1000000 AS LONG)::timestamp ts, "
+            f"100 + sin(n / 5000.0) + 0.01 * rnd_double() m FROM (SELECT {first} + x - 1 n FROM long_sequence({count})))",
+        )
+    wait(endpoint, "orderbook", rows)
+    return rows
