@@ -19,6 +19,8 @@ CONNECTIONS = 2
 """The server exports no more at once by default (`http.export.connection.limit`)."""
 AHEAD = 4
 """Answers that are asked for or held before their first use: what bounds memory beside those that are used again."""
+AHEAD_BYTES = 16 << 20
+"""No more are asked for while those that are held before their first use are larger than this."""
 
 
 class Answer(msgspec.Struct):
@@ -44,7 +46,7 @@ class Answers:
             self._ask()
         first = query in self._unused
         self._unused.discard(query)
-        while self._coming and len(self._unused) < AHEAD:
+        while self._coming and len(self._unused) < AHEAD and self._held() < AHEAD_BYTES:
             self._ask()
         asked = self._asked[query]
         self._uses[query] -= 1
@@ -52,6 +54,11 @@ class Answers:
             del self._asked[query]
         answer = asked.result()
         return answer.table, answer.took_ms if first else 0.0
+
+    def _held(self) -> int:
+        """Bytes of the answers that are here and were not used yet."""
+        here = (self._asked[query] for query in self._unused if self._asked[query].done())
+        return sum(asked.result().table.nbytes for asked in here if not asked.exception())
 
     def _ask(self) -> None:
         query = self._coming.pop()

@@ -14,6 +14,7 @@ from analyzer.config import duration, endpoint, load
 from analyzer.dashboard_cli import dashboard
 from analyzer.evaluate_cli import evaluate
 from analyzer.export_cli import export
+from analyzer.heap import bound_heap
 from analyzer.jobs_cli import jobs
 from analyzer.options import (
     FAILED,
@@ -73,6 +74,7 @@ def run_once(
     config = load(file)
     names = chosen(analyses)
     span = window_of(config, window, as_of)
+    bound_heap()
     from analyzer import show
     from analyzer.run import run_pass
 

@@ -15,8 +15,8 @@ import msgspec
 from analyzer.source import Source, SourceError, quoted, render
 from analyzer.windows import Window
 
-PIECE_SECONDS = 400_000
-"""Seconds times instruments of a piece: about 60 MB of Arrow and numpy at a time."""
+PIECE_SECONDS = 200_000
+"""Seconds times instruments of a piece: the widest answer is 50 MB of Arrow, and as much again of numpy."""
 PIECE_ROWS = 20_000_000
 """Recorded rows of a piece: the server sorts them for some queries. A piece costs a look at all rows of the window."""
 PIECE_SYMBOLS = 200

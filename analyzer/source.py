@@ -19,7 +19,7 @@ from analyzer.windows import Window
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SPOOL_BYTES = 32 << 20
+SPOOL_BYTES = 4 << 20
 """A larger answer is spilled to a file."""
 TIMEOUT = 120.0
 GROUP_ROWS = 5000
