@@ -12,11 +12,12 @@ gets to exp(bound) with probability exp(−bound) or less (Ville 1939), and burs
 (with the rates found as follows: measured in tests/analyzer/test_bursts.py). Events that are more regular than Poisson's,
 as of a venue that tells of one a second at most, show fewer bursts yet.
 
-The base rate is that of the seconds outside all bursts, with three events added: of a rate that brought none, three is
-the upper 95 % limit (Hanley, Lippman-Hand 1983, If nothing goes wrong, is everything all right?, JAMA 249). As bursts
-follow from the base, both are found in turns, which begin with the 60 % of the window's parts that are calmest: bursts
-that take more than 40 % of a window aren't found. It is never below LEAST, so that few events far apart are none. A base
-rate holds for an hour: longer windows have one for each of equal stretches.
+The base rate is that of the seconds outside all stretches that rise by half the bound (a burst that the window cuts off
+must not hide a whole one), with three events added: of a rate that brought none, three is the upper 95 % limit (Hanley,
+Lippman-Hand 1983, If nothing goes wrong, is everything all right?, JAMA 249). As these stretches follow from the base,
+both are found in turns, which begin with the 60 % of the window's parts that are calmest: bursts that take more than 40 %
+of a window aren't found. The base is never below LEAST, so that few events far apart are no burst. It holds for an hour:
+longer windows have one for each of equal stretches.
 """
 
 from __future__ import annotations
@@ -55,9 +56,10 @@ def bursts(counts: Any, chance: float) -> list[Burst]:
     for _ in range(ROUNDS):
         used = base[stretch]
         bound = math.log(float(np.sum(-np.expm1(-RATIO * used))) / chance)
-        found = rises(counts * math.log(RATIO) - (RATIO - 1) * np.maximum(used, LEAST), bound)
+        scores = counts * math.log(RATIO) - (RATIO - 1) * np.maximum(used, LEAST)
+        found = rises(scores, bound)
         calm = np.ones(len(counts))
-        for begin, end in found:
+        for begin, end in rises(scores, bound / 2):
             calm[begin:end] = 0
         outside = np.bincount(stretch, counts * calm) + ADDED
         base = outside / np.maximum(np.bincount(stretch, calm), 1)
