@@ -22,11 +22,13 @@ Ask = Callable[[str], Iterable[Sequence[Any]]]
 
 
 class Life(msgspec.Struct, frozen=True):
-    """A collector by its newest row of `collector_stats`."""
+    """A collector by its rows of `collector_stats` of a day."""
 
     collector: str
-    """ "": the row is older than the column"""
+    """ "": the rows are older than the column"""
     process: str
+    """The newest."""
+    first: int
     last: int
     """µs"""
 
@@ -51,22 +53,30 @@ def process_names(keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], str]
     }
 
 
+def process_of(name: str) -> str:
+    """The process of a name that `process_names` gave."""
+    return name.partition(" of ")[0]
+
+
 def lives(ask: Ask, now: int) -> list[Life]:
     """Those that gave a sign of life within a day before `now` (µs), the newest first."""
     rows = ask(
-        f"SELECT collector, process, ts::long FROM collector_stats WHERE ts > {now - LOOKED_US} AND ts <= {now} "
-        "LATEST ON ts PARTITION BY collector"
+        "SELECT collector, last(process), min(ts)::long, max(ts)::long FROM collector_stats "
+        f"WHERE ts > {now - LOOKED_US} AND ts <= {now}"
     )
-    found = [Life(name or "", process or "", last) for name, process, last in rows]
+    found = [Life(name or "", process or "", first, last) for name, process, first, last in rows if last]
     return sorted(found, key=lambda one: -one.last)
 
 
 def gone(found: Sequence[Life], now: int, silence_us: int) -> list[Life]:
-    """Of several collectors those that have been silent for that long while another one lives. Where none lives, nobody
-    records, which is more than that one of them is gone."""
-    if not any(now - one.last < silence_us for one in found):
-        return []
-    return [one for one in found if one.collector and now - one.last >= silence_us]
+    """Of several collectors those that have been silent for that long while another one lives that has lived beside them:
+    one that begins later takes their place. Where none lives, nobody records, which is more than that one of them is gone."""
+    living = [one for one in found if now - one.last < silence_us]
+    return [
+        one
+        for one in found
+        if one.collector and now - one.last >= silence_us and any(other.first <= one.last for other in living)
+    ]
 
 
 def unreached(ask: Ask, found: Sequence[Life], now: int, silence_us: int, least_us: int) -> list[Unreached]:

@@ -9,6 +9,7 @@ import msgspec
 import numpy as np
 
 from analyzer.audit.facts import Declared, Event, ProcessEvent, Samples
+from analyzer.collectors import process_of
 from analyzer.passes.recorded import GRACE_US, Interval
 
 CADENCES = 3.0
@@ -141,7 +142,7 @@ def _told(last: int, start: int, previous: str, told: Sequence[ProcessEvent]) ->
     ends = [
         event
         for event in told
-        if event.process == previous
+        if event.process == process_of(previous)
         and event.event in ("crashed", "stopped")
         and last - MARGIN_US <= event.ts <= start
     ]

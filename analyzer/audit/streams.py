@@ -9,6 +9,7 @@ import msgspec
 
 from analyzer.audit.facts import Declared, Facts, Received
 from analyzer.audit.processes import Run
+from analyzer.collectors import process_of
 from analyzer.passes.recorded import FOR_EVER, Interval, Recorded, Recording, Stream, uncovered
 from analyzer.windows import Window
 
@@ -166,7 +167,7 @@ def overall(streams: Sequence[StreamHealth]) -> float | None:
 def feed_health(
     facts: Facts, streams: Sequence[StreamHealth], runs: Sequence[Run], hours: float
 ) -> list[FeedHealth]:
-    began = {run.process for run in runs if run.began}
+    began = {process_of(run.process) for run in runs if run.began}
     messages: Counter[tuple[str, str]] = Counter()
     bad: Counter[tuple[str, str]] = Counter()
     for one in facts.received:

@@ -15,7 +15,7 @@ SYSTEM = (
     Panel("memory", "Memory", "Resident memory of each collector, beside the limit that its service has"),
     Panel("messages", "Messages per second", "What the venues send, by venue"),
     Panel("lag", "Lag", "Age of the oldest row that is not yet in QuestDB, and delay of the event loop"),
-    Panel("gaps", "Gaps", "Declared holes in the streams, by cause, at the time at which they began"),
+    Panel("gaps", "Gaps", "What no collector has, by cause, at the time at which it began"),
     Panel("journal", "Journal", "What is on disk, and what of it QuestDB has not acknowledged"),
 )
 MARKET = (

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import msgspec
 
 from analyzer.audit.settings import AuditConfig, Pair
-from analyzer.collectors import OVERDUE_S
+from analyzer.collectors import OVERDUE_S, Life, gone, lives
 from analyzer.dashboard.figures import si, span_text
 from analyzer.dashboard.reader import QueryError, Reader
 from analyzer.dashboard.system import MIGRATE, NOT_RUNNING
@@ -37,8 +37,12 @@ class Tile(msgspec.Struct):
 def tiles(reader: Reader, now: datetime, limits: AuditConfig) -> list[Tile]:
     """`limits`: from where on a figure is a warning, or critical. Raises UnavailableError."""
     database = _database(reader)
+    missed: list[Life] = []
     try:
         latest = _latest(reader, now)
+        if latest:
+            us = microseconds(now)
+            missed = gone(lives(reader.rows, us), us, round(limits.pair("silence")[1] * 1e6))
     except QueryError:
         latest = []
     try:
@@ -47,7 +51,7 @@ def tiles(reader: Reader, now: datetime, limits: AuditConfig) -> list[Tile]:
         gaps = Tile("Gaps, last hour", detail=MIGRATE)
     alive = [one for one in latest if one.age_s < limits.pair("silence")[0]]
     return [
-        _recording(latest, alive),
+        _recording(latest, alive, missed),
         _lag_tile(alive, limits),
         gaps,
         _memory_tile(alive, limits),
@@ -74,9 +78,6 @@ def away() -> list[Tile]:
 class Process(NamedTuple):
     """A collector's newest row."""
 
-    process: str
-    collector: str
-    """ "": not known"""
     age_s: float
     rss: int
     limit: int
@@ -107,12 +108,14 @@ def _latest(reader: Reader, now: datetime) -> list[Process]:
         first_at, first = before.get((process, collector), (at, messages))
         rate = (messages - first) * 1e6 / (at - first_at) if at > first_at else None
         age = (microseconds(now) - at) / 1e6
-        figures = (rss or 0, memory_limit or 0, (lag_ms or 0.0) / 1e3, pending or 0, on_disk or 0, rate)
-        found.append(Process(process, collector or "", age, *figures))
+        found.append(
+            Process(age, rss or 0, memory_limit or 0, (lag_ms or 0.0) / 1e3, pending or 0, on_disk or 0, rate)
+        )
     return sorted(found, key=lambda one: one.age_s)
 
 
-def _recording(latest: Sequence[Process], alive: Sequence[Process]) -> Tile:
+def _recording(latest: Sequence[Process], alive: Sequence[Process], missed: Sequence[Life]) -> Tile:
+    """`missed`: of several collectors those that are gone."""
     if not latest:
         return Tile("Recording", "no", f"no sign of a collector within a day; {NOT_RUNNING}", "critical")
     if not alive:
@@ -122,23 +125,15 @@ def _recording(latest: Sequence[Process], alive: Sequence[Process]) -> Tile:
     processes = f"{len(alive)} process{'es' if len(alive) > 1 else ''}"
     rate = f"{si(sum(known), 'messages/s')}, " if known else ""
     silent = bool(known) and sum(known) == 0
-    gone = missed(latest, alive)
-    if gone:
-        ago = span_text(min(one.age_s for one in gone))
-        processes += f", but no sign of {', '.join(one.process for one in gone)} for {ago}"
+    if missed:
+        names = ", ".join(f"{one.collector} ({one.process})" for one in missed)
+        processes += f"; no sign of {names}, which recorded beside"
     overdue = alive[0].age_s > OVERDUE_S
     if overdue:
         processes += f"; last sign {span_text(alive[0].age_s)} ago, one is due every 10 s"
-    state = "warning" if silent or gone else "ok"
+    state = "warning" if silent or missed else "ok"
     word = "nothing comes" if silent else "overdue" if overdue else "yes"
     return Tile("Recording", word, rate + processes, state)
-
-
-def missed(latest: Sequence[Process], alive: Sequence[Process]) -> list[Process]:
-    """Of several collectors the last process of each that is gone, while another one lives."""
-    here = {one.collector for one in alive}
-    last = {one.collector: one for one in reversed(latest)}
-    return [one for name, one in last.items() if name and name not in here] if alive else []
 
 
 def _lag_tile(alive: Sequence[Process], limits: AuditConfig) -> Tile:

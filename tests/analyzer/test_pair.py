@@ -17,6 +17,7 @@ from analyzer.alerts.rules import RULES
 from analyzer.alerts.settings import AlertsConfig
 from analyzer.audit.settings import AuditConfig
 from analyzer.cli import main
+from analyzer.collectors import Life, gone
 from analyzer.config import Endpoint as ReadEndpoint
 from analyzer.dashboard.reader import Reader
 from analyzer.dashboard.server import application
@@ -132,6 +133,8 @@ def test_one_that_died_is_told_and_leaves_no_hole(database: Endpoint, tmp_path: 
     ((who, age, message),) = fires(database, "redundancy")
     assert (who, age) == ("a", 10_810.0)
     assert "a:1" in message
+    young = [Life("a", "a:1", START, START + HOUR), Life("b", "b:1", START + 2 * HOUR, END)]
+    assert gone(young, END, 60 * S) == []  # b has taken a's place: a demo, or another folder for the journal
     later = END + 26 * HOUR
     assert [one[0] for one in fires(database, "silence", later)] == ["*"]
     assert fires(database, "redundancy", later) == []  # nobody lives: that is told instead
@@ -318,7 +321,12 @@ def test_the_dashboard_shades_and_counts_what_nobody_has(database: Endpoint) -> 
     ]
     figures = [
         msgspec.structs.replace(IDLE, ts=at(age), process="box:1", collector=name, messages=round(1000 - age))
-        for name, ages in (("a", (100, 50, 1)), ("b", (100, 51, 2)), ("old", (7200, 7100, 7000)))
+        for name, ages in (
+            ("a", (8000, 100, 50, 1)),
+            ("b", (100, 51, 2)),
+            ("gone", (7200, 7100, 7000)),
+            ("before", (9000, 8500)),  # and a began
+        )
         for age in ages
     ]
     trades = [
@@ -355,7 +363,7 @@ def test_the_dashboard_shades_and_counts_what_nobody_has(database: Endpoint) -> 
     assert gaps["detail"] == "longest 40 s, 2 of one collector, which another one has"
     recording = tiles["Recording"]
     assert (recording["value"], recording["state"]) == ("yes", "warning")
-    assert "2 processes, but no sign of box:1" in recording["detail"]
+    assert recording["detail"].endswith("2 processes; no sign of gone (box:1), which recorded beside")
     assert {one["name"] for one in charts["memory"]["figure"]["data"]} >= {"box:1 of a", "box:1 of b"}
     assert charts["gaps"]["caption"] == (
         "2 in the last hour, one for each stream and collector that has a hole; 2 more of one collector are none, as "
