@@ -70,7 +70,7 @@ def lives(ask: Ask, now: int) -> list[Life]:
 
 def gone(found: Sequence[Life], now: int, silence_us: int) -> list[Life]:
     """Of several collectors those that have been silent for that long while another one lives that has lived beside them:
-    one that begins later takes their place. Where none lives, nobody records, which is more than that one of them is gone."""
+    one that begins later takes their place. Where none lives, nobody records, which is more than one that is gone."""
     living = [one for one in found if now - one.last < silence_us]
     return [
         one
