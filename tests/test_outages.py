@@ -1,7 +1,8 @@
-"""QuestDB killed and stopped under a recording collector: what the tables tell of it."""
+"""QuestDB killed and stopped under a recording collector: what the tables and the audit tell of it."""
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -16,6 +17,7 @@ from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import DatabaseError
 from collector.demo import free_port
+from tests.analyzer.fixtures import analyzer
 from tests.conftest import query
 from tests.processes import background, wait_until
 
@@ -61,6 +63,11 @@ class Machine:
         keys = [name.partition(":")[0] for name in names.split(", ")]
         sql = f"SELECT {names} FROM process_events WHERE program = 'questdb' AND caught_up_ts != NULL ORDER BY ts"
         return [dict(zip(keys, row, strict=True)) for row in self.ask(sql)]
+
+    def audit(self) -> dict[str, Any]:
+        done = analyzer("audit", "--config", str(self.file), "--since", "1h", "--format", "json")
+        document: dict[str, Any] = json.loads(done.stdout)
+        return document
 
     def received(self, since_us: int, until_us: int) -> tuple[int, int]:
         """Rows received in that time, and in a little more than that, with those of the collector itself."""
@@ -116,6 +123,7 @@ def test_every_end_of_questdb_is_told_with_its_cause(machine: Machine) -> None:
             )
             waited = {one["ts"]: machine.received(one["ts"], one["until_ts"]) for one in (killed, stopped)}
             last = machine.pid()
+            document = machine.audit()
         exchange.end()
     assert [(one["event"], one["cause"], one["process"]) for one in (killed, stopped, unseen)] == [
         ("crashed", "killed", f"{host}:{first}"),
@@ -136,3 +144,14 @@ def test_every_end_of_questdb_is_told_with_its_cause(machine: Machine) -> None:
         during, around = waited[one["ts"]]
         assert during <= one["waiting_rows"] <= around
         assert one["ts"] < one["until_ts"] <= one["caught_up_ts"]
+    told = document["questdb"]["outages"]
+    assert [(one["process"], one["event"], one["waiting_rows"], one["lost"]) for one in told] == [
+        (one["process"], one["event"], one["waiting_rows"], 0) for one in (killed, stopped, unseen)
+    ]
+    (finding,) = [one for one in document["thresholds"] if one["name"] == "questdb"]
+    assert finding["verdict"] == "warning"
+    assert "3 times, 2 of them killed or crashed" in finding["text"]
+    assert "all of them are stored" in finding["text"]
+    (restarts, questdb) = [one for one in document["next"] if one["area"] == "restarts"]
+    assert restarts["command"] == f"tail -n 40 {folder / '1.log'}"
+    assert questdb["command"].startswith(f"tail -n 40 {folder / 'questdb/log/server.log.1'}; dmesg")

@@ -14,7 +14,7 @@ import httpx
 import pytest
 
 from collector.config import QuestDBConfig
-from collector.database import managed
+from collector.database import ending, managed
 from collector.database.endpoint import Endpoint
 from collector.demo import free_port
 from tests.conftest import query
@@ -148,6 +148,10 @@ def test_a_foreground_server(tmp_path: Path, systemd: Systemd) -> None:
         os.kill(found.pid, signal.SIGKILL)
         assert server.process.wait(30) == 1
         assert not managed.crashed(settings)
+        ended = ending.last(data)
+        assert ended is not None
+        assert (ended.pid, ended.event, ended.cause) == (found.pid, "crashed", "killed")
+        assert "by SIGKILL" in ended.detail  # its child: the status tells
         with pytest.raises(Exception, match="systemctl start evenkeel-questdb"):
             managed.start(settings)
     with background(tmp_path / "second.log", *arguments, **systemd.environment) as server:
@@ -155,6 +159,9 @@ def test_a_foreground_server(tmp_path: Path, systemd: Systemd) -> None:
         again = managed.status(settings)
         assert again is not None
         assert server.end(signal.SIGTERM) == 0
+        ended = ending.last(data)
+        assert ended is not None
+        assert (ended.pid, ended.event, ended.cause) == (again.pid, "stopped", "SIGTERM")
         assert managed.status(settings) is None
         with pytest.raises(httpx.ConnectError):
             httpx.get(again.http)

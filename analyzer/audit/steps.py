@@ -39,6 +39,9 @@ NEXT: dict[str, tuple[str, str]] = {
     "firing": ("Read what fires and what each message advises", "analyzer alerts list"),
 }
 
+KERNEL = "dmesg -T | grep -i 'killed process'"
+"""Whom the kernel has killed for want of memory."""
+
 
 def steps_of(findings: Sequence[Finding], figures: Figures) -> list[Step]:
     """The worst first."""
@@ -71,8 +74,16 @@ def _last_words(figures: Figures) -> tuple[str, str]:
 
 
 def _questdb_log(figures: Figures) -> str:
-    unwanted = [one for one in figures.absences or () if one.event != "stopped"]
-    return logs.command(unwanted[-1].log, unwanted[-1].until) if unwanted else ""
+    """What it wrote, where no later end has replaced that, and of a killed one whether the kernel did it."""
+    absences = figures.absences or []
+    unwanted = [one for one in absences if one.event != "stopped"]
+    if not unwanted:
+        return ""
+    last = unwanted[-1]
+    commands = [logs.command(last.log, last.until)] if last is absences[-1] else []
+    if last.cause == "killed":
+        commands.append(KERNEL)
+    return "; ".join(filter(None, commands))
 
 
 def _unit_status(figures: Figures) -> str:

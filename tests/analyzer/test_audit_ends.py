@@ -66,11 +66,25 @@ def test_a_killed_questdb_is_told_exactly() -> None:
     ]
     steps = steps_of(list(findings.values()), figures)
     assert [step.command for step in steps if "QuestDB killed" in step.text] == [
-        "tail -n 40 /var/questdb/log/server.log.1"
+        "tail -n 40 /var/questdb/log/server.log.1; dmesg -T | grep -i 'killed process'"
     ]
     (section,) = [one for one in sections_of(figures, [], []) if one.title == "QuestDB"]
     (row,) = section.rows
     assert row[2:6] == ["10.0 s", "killed", "h:7", "1,343"]
+
+
+def test_the_log_of_questdb_is_shown_while_it_is_there() -> None:
+    """The next end replaces it. A server by URL has none that is known."""
+    later = changed(KILLED, since=START + 2 * HOUR, until=START + 2 * HOUR + S)
+    tail, kernel = f"tail -n 40 {LOG.removeprefix('file:')}", "dmesg -T | grep -i 'killed process'"
+    for outages, command in (
+        ([KILLED, changed(later, event="stopped", cause="SIGTERM")], kernel),
+        ([changed(KILLED, cause="error")], tail),
+        ([KILLED, changed(later, event="away", cause="unreachable", log="")], "collector db status"),
+    ):
+        figures, findings = judged(outages=outages)
+        steps = steps_of(list(findings.values()), figures)
+        assert [step.command for step in steps if step.area == "restarts"] == [command]
 
 
 STOPPED = changed(KILLED, event="stopped", cause="SIGTERM")
