@@ -44,4 +44,4 @@ RANGES = {
         Range("7d", "7 days", "7 days", 7 * 86400, 900, 3 * 3600, "ohlcv_5m", 60),
     )
 }
-DEFAULT_RANGE = "1h"
+DEFAULT_RANGE = "15m"

@@ -34,7 +34,7 @@ def test_an_empty_database_is_explained(database: Endpoint, tables: str) -> None
     assert "is `collector run` running?" in status["tiles"][0]["detail"]
     assert get("/data/symbols") == {"symbols": []}
     symbol = "&symbol=bybit:linear:BTCUSDT"
-    charts = get("/data/system")["charts"] | get(f"/data/market?range=1h{symbol}")["charts"]
+    charts = get("/data/system?range=1h")["charts"] | get(f"/data/market?range=1h{symbol}")["charts"]
     assert len(charts) == 11
     told = {name: chart["empty"] for name, chart in charts.items() if "figure" not in chart}
     assert set(told) == set(charts)
