@@ -92,6 +92,8 @@ def test_one_of_two_collectors_is_killed_and_nothing_is_missing_or_twice(
     # The killed one declares its hole, and it is no hole, since the other has it.
     crashed = "SELECT DISTINCT collector FROM gaps WHERE cause = 'collector_crashed' AND to_ts IS NOT NULL"
     assert query(database, crashed) == [(name_of(one),)]
+    kept = "SELECT DISTINCT kept_by FROM holes WHERE cause = 'collector_crashed' AND channel = 'trades'"
+    assert query(database, kept) == [("another collector",)]
     span = [f"--window={int((ended - began).total_seconds())}s", f"--as-of={ended.isoformat()}"]
     analyzed = subprocess.run(
         [

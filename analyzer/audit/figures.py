@@ -53,6 +53,11 @@ class Incident(msgspec.Struct):
     lost: int = 0
     """Of the gaps, those of which something is lost: neither another collector nor REST has it."""
 
+    @property
+    def elsewhere(self) -> int:
+        """Of the gaps, those of which another collector has everything."""
+        return self.gaps - self.lost - self.repaired
+
 
 class Spread(msgspec.Struct, frozen=True):
     """Of the samples of all processes in the window; None without any."""
@@ -98,6 +103,12 @@ class Figures(msgspec.Struct):
     suspended: list[tuple[str, str]]
     lacking: set[Stream]
     """Streams that at the window's end one living collector lacks, and another one records."""
+
+    @property
+    def several(self) -> bool:
+        """Whether the gaps are of several collectors, or of one beside another."""
+        whose = {one.collector for one in self.incidents}
+        return len(whose) > 1 or any(one.elsewhere for one in self.incidents)
 
 
 def figures_of(facts: Facts, config: AuditConfig) -> Figures:

@@ -164,9 +164,7 @@ def _questdb(figures: Figures) -> Section:
 def _coverage(figures: Figures) -> Section:
     share = "unknown" if figures.coverage is None else f"{figures.coverage:.4%}"
     text = [f"Recorded: {share} of the streams' time. Every hole, by cause:"]
-    several = len({one.collector for one in figures.incidents}) > 1 or any(
-        one.lost + one.repaired < one.gaps for one in figures.incidents
-    )
+    several = figures.several
     if several:
         text.append(
             "Each collector declares its own; the share counts what none of them has recorded: lost are the gaps of which "

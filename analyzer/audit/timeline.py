@@ -57,12 +57,13 @@ def _entries(figures: Figures) -> Iterator[Entry]:
     for incident in figures.incidents:
         lasts = "lasts" if incident.end is None else f"{(incident.end - incident.start) / 1e6:,.1f} s"
         fetched = f", {incident.recovered:,} trades fetched" if incident.recovered else ""
+        whose = f" by {incident.collector}" if figures.several and incident.collector else ""
         text = (
-            f"{incident.exchange} {incident.market}: {incident.cause}, {len(incident.streams)} streams, {lasts}, "
+            f"{incident.exchange} {incident.market}{whose}: {incident.cause}, {len(incident.streams)} streams, {lasts}, "
             f"{incident.repaired} of {incident.gaps} gaps repaired{fetched}"
         )
-        if not incident.lost and incident.repaired < incident.gaps:
-            text += ", another collector has the rows"
+        if incident.elsewhere:
+            text += f", {incident.elsewhere} recorded by another collector"
         yield Entry(incident.start, "gap", text)
     for kind, text, times in _repeated(figures.facts.events):
         lasted = (times[-1] - times[0]) / 60e6

@@ -105,7 +105,9 @@ def test_gaps_of_one_are_no_holes_where_the_other_has_the_rows(database: Endpoin
     done = CliRunner().invoke(
         main, ["audit", "--config", str(settings(tmp_path, database)), "--as-of", AS_OF, "--format", "md"]
     )
-    (line,) = [line for line in done.stdout.splitlines() if "bybit linear by a" in line]
+    (line,) = [line for line in done.stdout.splitlines() if "bybit linear by a |" in line]
+    told = "bybit linear by a: disconnected, 3 streams, 3,600.0 s, 0 of 3 gaps repaired, 1 recorded by another collector"
+    assert told in done.stdout
     assert [cell.strip() for cell in line.split("|")][5:-1] == ["disconnected", "3", "3", "0", "2"]
 
 
