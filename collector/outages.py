@@ -123,9 +123,12 @@ class Outages:
             if one is None and self._server and self._server != server:
                 one = self._begin(self._answered_us, "")
             self._answered_us = _now_us()
+            self._server, self._open = server, None
             if one is not None:
-                self._end(one, server)
-            self._server = server
+                try:
+                    self._end(one, server)
+                except Exception:  # rows go on being sent, whatever can't be told
+                    log.exception("an outage of QuestDB can't be told", remedy="report it")
 
     def delivered(self, records: Sequence[tuple[Position, int]], after: Position) -> None:
         """Rows of the journal: where each record of them begins and how many it has, and where they end."""
@@ -177,7 +180,6 @@ class Outages:
         return one
 
     def _end(self, one: Outage, server: str) -> None:
-        self._open = None
         one.until_us = one.until_us or _now_us()
         start_us = _start_us(server)
         anew = one.server != server if one.server else start_us is not None and start_us >= one.since_us

@@ -51,7 +51,7 @@ class Managed:
         server = managed.status(self._config)
         folder = managed.data_dir(self._config)
         if server is None:
-            return Server(str(folder), None, "")
+            return Server(socket.gethostname(), None, "")
         return Server(_process(server.pid), server.pid, server.version, f"file:{folder / ending.LOG}")
 
     def ended(self) -> tuple[Server, ending.Ended] | None:

@@ -209,6 +209,20 @@ def test_a_server_that_comes_and_goes_writes_within_bounds(
     assert sum(row.attempts or 0 for row in newest.values()) == ends
 
 
+def test_what_can_not_be_told_does_not_stop_the_sending(store: JournalStore, clock: Clock) -> None:
+    class Unknowable(OfUrl):
+        def now(self) -> Server:
+            raise RuntimeError("no such thing")
+
+    told = Outages(store, Unknowable("http://db:9000"))
+    told.identified(FIRST)
+    told.failed("refused")
+    told.identified(SECOND)
+    assert told.take() == []
+    told.reached(store.end())
+    told.identified(SECOND)
+
+
 def test_an_ailing_server_is_there(store: JournalStore, clock: Clock) -> None:
     """It is asked who it is at each attempt, and the cursor does not yet say so."""
     store.acknowledge(Cursor(1, store.end()[1], FIRST))
