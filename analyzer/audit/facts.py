@@ -7,14 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from analyzer.alerts.record import Alert
 from analyzer.audit import queries
 from analyzer.audit.local import dead
-from analyzer.collectors import Life, Unreached, gone, lives, process_names, unreached
+from analyzer.audit.samples import Samples, read_samples
+from analyzer.collectors import Life, Unreached, gone, lives, unreached
 from analyzer.passes.coverage import CHANNELS
-from analyzer.passes.groups import microseconds
 from analyzer.passes.recorded import QUERIES, Interval, Recorded, Stream, of_tables
 from analyzer.source import Source, render
 from analyzer.windows import Window
@@ -25,42 +24,6 @@ if TYPE_CHECKING:
 DAY = timedelta(days=1)
 UNREACHED_US = 60_000_000
 """So long a market may take to be reached."""
-STATS = (
-    "rss",
-    "pss",
-    "swap",
-    "memory_limit",
-    "cpu",
-    "messages",
-    "rows",
-    "bad_messages",
-    "reconnects",
-    "silences",
-    "journal_pending_bytes",
-    "lag_ms",
-    "loop_lag_ms",
-    "handle_p99_us",
-    "handle_max_us",
-    "dead_letters",
-    "wal_lag",
-    "wal_suspended",
-    "journal_disk_free",
-    "server_disk_free",
-)
-"""Columns of `collector_stats` that are looked at, where they are."""
-
-
-class Samples(msgspec.Struct):
-    """`collector_stats` of the window, in order of time; NaN where a column is not there or null."""
-
-    ts: Any
-    """int64, µs"""
-    process: list[str]
-    """By `process_names`."""
-    columns: dict[str, Any]
-    """float64"""
-    collectors: dict[str, str] = {}
-    """Process → its collector, where that is known; those of the day before, too."""
 
 
 class Declared(msgspec.Struct, frozen=True):
@@ -217,7 +180,7 @@ def read(source: Source, window: Window, live: bool, silence_s: float = 60.0) ->
     before = rows(
         queries.processes("collector" if "collector" in columns else "''"), "collector_stats", day_before
     )
-    samples, earlier = _samples(source, window, columns, before)
+    samples, earlier = read_samples(source, window, columns, before)
     found = lives(source.rows, window.end_us) if "collector" in columns else []
     silence_us = round(silence_s * 1e6)
     last_run = rows(queries.LAST_RUN, "analysis_runs")
@@ -294,33 +257,3 @@ def _outage(row: list[Any]) -> Outage:
         log or "",
         collector or "",
     )
-
-
-def _samples(
-    source: Source, window: Window, columns: set[str], before: list[list[Any]]
-) -> tuple[Samples, dict[str, Interval]]:
-    """Those of the window, and by the same names when processes of the day before were seen. `columns`: which the table has;
-    `before`: process, collector, first and last sample of each."""
-    earlier = {(process or "", collector or ""): (first, last) for process, collector, first, last in before}
-    if not columns:
-        return Samples(np.empty(0, np.int64), [], {name: np.empty(0) for name in STATS}), {}
-    present = [name for name in STATS if name in columns]
-    also = ["collector"] if "collector" in columns else []
-    table = source.fetch(render(queries.samples([*also, *present]), window))
-    missing = np.full(table.num_rows, np.nan)
-    whose = table.column("collector").to_pylist() if also else [None] * table.num_rows
-    keys = [
-        (process or "", collector or "")
-        for process, collector in zip(table.column("process").to_pylist(), whose, strict=True)
-    ]
-    names = process_names({*keys, *earlier})
-    return Samples(
-        microseconds(table, "ts"),
-        [names[key] for key in keys],
-        {name: _floats(table, name) if name in columns else missing for name in STATS},
-        {name: collector for (_, collector), name in names.items()},
-    ), {names[key]: span for key, span in earlier.items()}
-
-
-def _floats(table: pa.Table, name: str) -> Any:
-    return table.column(name).cast("float64").to_numpy(zero_copy_only=False)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from analyzer.audit.facts import Declared, Delay, Facts, Samples
+from analyzer.audit.facts import Declared, Delay, Facts
 from analyzer.audit.memory import RunMemory, memory_of, representative
 from analyzer.audit.outages import Absence, absences_of
 from analyzer.audit.processes import (
@@ -20,6 +20,7 @@ from analyzer.audit.processes import (
     runs_of,
     tell_ends,
 )
+from analyzer.audit.samples import Samples
 from analyzer.audit.settings import AuditConfig
 from analyzer.audit.streams import (
     FeedHealth,

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from analyzer.audit.facts import Samples
 from analyzer.audit.processes import Run
+from analyzer.audit.samples import Samples
 from analyzer.trend import trend
 
 MB = 1e6

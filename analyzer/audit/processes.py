@@ -8,7 +8,8 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from analyzer.audit.facts import Declared, Event, ProcessEvent, Samples
+from analyzer.audit.facts import Declared, Event, ProcessEvent
+from analyzer.audit.samples import Samples
 from analyzer.collectors import process_of
 from analyzer.passes.recorded import GRACE_US, Interval
 

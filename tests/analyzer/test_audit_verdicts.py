@@ -13,10 +13,11 @@ import numpy as np
 import pytest
 
 from analyzer.alerts.record import Alert
-from analyzer.audit.facts import STATS, Declared, Delay, Event, Facts, ProcessEvent, Samples
+from analyzer.audit.facts import Declared, Delay, Event, Facts, ProcessEvent
 from analyzer.audit.figures import figures_of, incidents_of
 from analyzer.audit.memory import memory_of
 from analyzer.audit.processes import down_times, restarts_of, runs_of
+from analyzer.audit.samples import STATS, Samples
 from analyzer.audit.sections import sparkline
 from analyzer.audit.settings import AuditConfig
 from analyzer.audit.steps import NEXT, steps_of
