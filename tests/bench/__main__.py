@@ -65,6 +65,7 @@ GOALS = {
         "analyses_rss_mb": "< 512",
     },
 }
+TRADES = {"window": (10_000_000,), "memory": (1_000_000, 10_000_000, 50_000_000)}
 COMPARED_MESSAGES = 400_000
 """The most that the comparison with cryptofeed sends: 15 s of its CPU a round."""
 
@@ -81,9 +82,9 @@ def measure(part: str, folder: Path, messages: int, trades: int) -> dict[str, An
     try:
         migrate(endpoint, RetentionConfig())
         if part == "window":
-            return window_bench.speed(endpoint, trades or 10_000_000)
+            return window_bench.speed(endpoint, trades)
         if part == "memory":
-            return window_bench.memory(endpoint, trades or 50_000_000)
+            return window_bench.memory(endpoint, trades)
         if part == "collector":
             return collector_bench.run(endpoint, folder / part, messages)
         if part == "cryptofeed":
@@ -106,6 +107,11 @@ def measure(part: str, folder: Path, messages: int, trades: int) -> dict[str, An
         managed.stop(config)
 
 
+def sizes(part: str, trades: tuple[int, ...]) -> tuple[int, ...]:
+    """Numbers of trades, a run each; 0 for a part that has none."""
+    return (trades or TRADES[part]) if part in TRADES else (0,)
+
+
 def python_loop_ms() -> float:
     """CPU milliseconds of a million additions, the best of five: how fast this machine is just now."""
     best = math.inf
@@ -121,9 +127,14 @@ def python_loop_ms() -> float:
 @click.command()
 @click.option("--only", type=click.Choice(PARTS), multiple=True, help="these parts [default: all]")
 @click.option("--messages", default=10_000_000, show_default=True, help="for the collector")
-@click.option("--trades", default=0, help="for window [default: 10 million] and memory [50 million]")
+@click.option(
+    "--trades",
+    multiple=True,
+    type=int,
+    help="for window [default: 10 million] and memory [1, 10 and 50 million]",
+)
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench.json"), show_default=True)
-def main(only: tuple[str, ...], messages: int, trades: int, out: Path) -> None:
+def main(only: tuple[str, ...], messages: int, trades: tuple[int, ...], out: Path) -> None:
     """Measure, print, and write JSON."""
     machine = {
         "python": platform.python_version(),
@@ -132,23 +143,26 @@ def main(only: tuple[str, ...], messages: int, trades: int, out: Path) -> None:
         "at": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
     }
     results: dict[str, Any] = {"machine": machine}
+    runs = [(part, size) for part in only or PARTS for size in sizes(part, trades)]
     folder = Path(tempfile.mkdtemp(prefix="evenkeel-bench-"))
     try:
-        for part in only or PARTS:
+        for part, size in runs:
             click.echo(f"==> {part}", err=True)
             before, loop, began = os.getloadavg()[0], python_loop_ms(), time.monotonic()
             try:
-                results[part] = measure(part, folder, messages, trades)
+                figures = measure(part, folder, messages, size)
             except LeftOutError as error:
-                results[part] = {"left_out": str(error)}
+                figures = {"left_out": str(error)}
+            results[f"{part} {size}" if size else part] = figures
             # What else the machine did shows in the load before; the part itself is in the load after.
-            results[part]["load_before_after"] = f"{before:.2f} / {os.getloadavg()[0]:.2f}"
-            results[part]["python_loop_ms"] = round(loop, 1)
-            results[part]["took_s"] = round(time.monotonic() - began)
-            for name, value in results[part].items():
+            figures["load_before_after"] = f"{before:.2f} / {os.getloadavg()[0]:.2f}"
+            figures["python_loop_ms"] = round(loop, 1)
+            figures["took_s"] = round(time.monotonic() - began)
+            for name, value in figures.items():
                 goal = GOALS.get(part, {}).get(name)
                 shown = f"{value:,}" if isinstance(value, int | float) else value
                 click.echo(f"{part:10} {name:42} {shown:>14}" + (f"   goal {goal}" if goal else ""))
+            shutil.rmtree(folder / part, ignore_errors=True)
     except Exception:
         click.echo(f"the logs are in {folder}", err=True)
         raise
