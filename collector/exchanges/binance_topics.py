@@ -28,8 +28,8 @@ SNAPSHOT_LEVELS = 1000
 SNAPSHOT_WEIGHT = {"linear": 20, "inverse": 20, "spot": 50}
 POLL_US = 60_000_000
 """Between two looks at the open interest, which no stream brings."""
-PAST_STATES = 64
-"""Of a ticker, kept while open interest is asked for: the answer tells of a time that may have passed."""
+PAST_STATES = 256
+"""Of a ticker, one a millisecond, kept while open interest is asked for: the answer tells of a time that may have passed."""
 FORCED = {"BUY": "buy", "SELL": "sell"}
 
 
@@ -277,6 +277,8 @@ class Tickers(TickerTopic):
         self.arrived(ts, recv_us, out)
         self.merge(ts, recv_us, told, out)
         if self._past is not None:
+            if self._past[-1][0] == ts:
+                self._past.pop()
             self._past.append((ts, dict(self._state)))
         return ts
 
