@@ -113,12 +113,13 @@ def restarts_of(
     for run in runs:
         before = [one for one in ended if one[0] <= run.start and one != (run.last, run.process)]
         own = [one for one in before if _akin((collectors or {}).get(one[1], ""), run.collector)]
-        if own or any(other.start < run.start <= other.last + other.grace for other in runs):
+        if own or any(other.start < run.start <= other.last for other in runs):
             before = own
         if run.began and before:
             last, previous = max(before)
             ended.remove((last, previous))
             cause, detail = _told(last, run.start, previous, told)
+            own_gaps = [gap for gap in gaps if _akin(gap.collector or "", run.collector)]
             restarts.append(
                 Restart(
                     run.start,
@@ -126,7 +127,7 @@ def restarts_of(
                     previous,
                     last,
                     (run.start - last) / 1e6,
-                    cause or _cause(last, run.start, gaps, events),
+                    cause or _cause(last, run.start, own_gaps, events),
                     detail,
                 )
             )

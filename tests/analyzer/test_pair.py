@@ -196,18 +196,18 @@ def test_a_restart_follows_its_own_collector(database: Endpoint, tmp_path: Path)
             *running("c", 5, 12),
             *(row for name in "ab" for row in subscribed(name, "BTCUSDT")),
             *subscribed("c", "BTCUSDT", hour=5),
-            gap("a", "BTCUSDT", 4, 4.5, "collector_crashed"),
+            gap("a", "BTCUSDT", 4, 4.5, "collector_stopped"),
+            gap("b", "BTCUSDT", 4.1, 4.15, "collector_crashed"),  # not a's
         ],
     )
     _, document = audit(tmp_path, database)
     restarts = [(one["previous"], one["process"], one["cause"]) for one in document["restarts"]["list"]]
-    assert restarts == [("a:1", "a:2", "crashed")]
+    assert restarts == [("a:1", "a:2", "stopped")]
     (stream,) = document["streams"]
-    # Nobody: from 4:20 (b's last sample is 10 s before, 30 s are allowed) to 4:30.
-    assert stream["coverage"] == pytest.approx(1 - (600 - 20) / 43200)
+    # Nobody: in b's gap of 180 s, and from 4:20 (b's last sample is 10 s before, 30 s are allowed) to 4:30.
+    assert stream["coverage"] == pytest.approx(1 - (180 + 600 - 20) / 43200)
     assert stream["undeclared_s"] == 0  # a's gap goes over it
-    (gap_,) = document["gaps"]
-    assert gap_["lost_seconds"] == 580
+    assert [one["lost_seconds"] for one in document["gaps"]] == [760, 180]
 
 
 @pytest.mark.parametrize(
