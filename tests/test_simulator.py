@@ -422,7 +422,7 @@ def test_at_a_finite_rate_a_client_that_does_not_read_is_cut(monkeypatch: pytest
             async with connect(simulator.url("linear"), sock=slow, max_queue=1, max_size=None) as ws:
                 await ask(ws, "subscribe", "orderbook.1000.BTCUSDT", "publicTrade.BTCUSDT")
                 async with asyncio.timeout(30):
-                    while simulator.clients:  # noqa: ASYNC110
+                    while simulator.subscriptions.clients:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
                     with pytest.raises(ConnectionClosed):
                         while True:

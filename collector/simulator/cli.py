@@ -172,7 +172,9 @@ async def _run(options: Options, duration: float | None) -> None:
 
         async def announce() -> None:
             await simulator.stopped.wait()
-            print_json({"stopped": True, "messages": simulator.messages, "sent": simulator.sent})
+            print_json(
+                {"stopped": True, "messages": simulator.messages, "sent": simulator.subscriptions.sent}
+            )
 
         announcing = asyncio.create_task(announce())
         try:
