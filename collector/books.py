@@ -179,22 +179,14 @@ class SampledBook(Book):
         out: list[Any],
     ) -> None:
         """An update (`ts` µs) of some levels."""
-        interval = self._interval
-        if interval:
-            bucket = ts // interval
-            if self._held_recv and (bucket != self._bucket or (ts != self._ts == self._early)):
-                self.release(out)
-            self._bucket = bucket
+        self.before(ts, out)
+        if self._interval:
             self.bids.update(bids)
             self.asks.update(asks)
-            self._ts, self._seq, self._held_recv = ts, seq, recv_us
-        else:
-            if bids:
-                self.bids.work_in(bids)
-            if asks:
-                self.asks.work_in(asks)
-            self._ts, self._seq, self._held_recv = ts, seq, recv_us
-            self.release(out)
+        else:  # it is looked at after each update
+            self.bids.work_in(bids)
+            self.asks.work_in(asks)
+        self.after(ts, recv_us, seq, out)
 
     def before(self, ts: int, out: list[Any]) -> None:
         """To be called with the time (µs) of an update before it is applied."""

@@ -14,6 +14,7 @@ import msgspec
 from collector.rows import Ticker
 
 FIELDS = ("last", "mark", "index", "funding_rate", "next_funding_ts", "open_interest", "bid", "ask")
+BIT_OF = {name: 1 << place for place, name in enumerate(FIELDS)}
 MOST_TIMES = 64
 """Event times of a symbol of which it is known how many rows each connection has brought."""
 MOST_ROWS = 16
@@ -78,16 +79,7 @@ class MergedTickers:
 
     def is_whole(self, row: Ticker, source: int) -> bool:
         """Whether the connection `source` knows, or once knew, all that any has told of the symbol."""
-        fields = (
-            (row.last is not None)
-            | (row.mark is not None) << 1
-            | (row.index is not None) << 2
-            | (row.funding_rate is not None) << 3
-            | (row.next_funding_ts is not None) << 4
-            | (row.open_interest is not None) << 5
-            | (row.bid is not None) << 6
-            | (row.ask is not None) << 7
-        )
+        fields = sum([bit for name, bit in BIT_OF.items() if getattr(row, name) is not None])
         known = self._known.get(row.symbol, 0)
         if known | fields != known:
             self._known[row.symbol] = known | fields

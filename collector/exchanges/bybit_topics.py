@@ -230,39 +230,26 @@ class OrderBook(Pushed, BookTopic):
         self._chained = limit > 1
 
     def take(self, message: BookMessage, recv_us: int, out: list[Item]) -> None:
-        data, book = message.data, self.book
+        data = message.data
         ts = (message.cts or message.ts) * 1000
         if message.type == "snapshot" or data.u == 1:
-            self.waiting_since = 0
             if self.valid and data.u == self.seq != 1:
+                self.waiting_since = 0
                 return  # level 1 repeats itself when nothing changes; so does a silent book that missed nothing
             if self.valid and self._chained and data.u != self.seq + 1:
-                book.discard()
                 cause = "exchange_restart" if data.u == 1 else "snapshot_jump"
-                missing = data.u - self.seq - 1 if data.u > self.seq else None
-                out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
-                self.valid = False
-            else:
-                book.before(ts, out)
-            book.bids.replace(data.b)
-            book.asks.replace(data.a)
-            if not self.valid:
-                self.valid, self.broken = True, False
-                out.append(Resynced(self.channel, self.symbol, ts))
+                self.jump(cause, data.u - self.seq - 1 if data.u > self.seq else None, out)
+            self.replace(ts, recv_us, data.u, data.b, data.a, out)
         elif message.type != "delta":
             raise ValueError(f"type {message.type!r} is not known")
         elif not self.valid:
             return  # what follows a break is of no use before the next snapshot
         elif data.u <= self.seq:
             out.append(Notice("stale_update", f"u {data.u} after {self.seq}", self.channel, self.symbol))
-            return
         elif data.u != self.seq + 1:
             self.invalidate("sequence_gap", data.u - self.seq - 1, recv_us, out)
-            return
         else:
             self.apply(ts, recv_us, data.u, data.b, data.a, out)
-            return
-        self.stands(ts, recv_us, data.u, out)
 
 
 TOPICS: dict[str, Callable[[FeedConfig, str, str], Topic]] = {

@@ -72,8 +72,8 @@ class NumberedTrades(TradeTopic):
 
 
 class BookTopic(Topic):
-    """An order book. A subclass reads messages, checks the venue's sequence rule, and calls `restart`, `apply`,
-    `show` or `invalidate`."""
+    """An order book. A subclass reads messages, checks the venue's sequence rule, and calls `restart` (or, where the
+    rule is its own, `jump` and `replace`), `apply`, `show` or `invalidate`."""
 
     whole_after_message = False
 
@@ -110,26 +110,35 @@ class BookTopic(Topic):
         self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
     ) -> None:
         """A snapshot (`ts` µs): the book is whole from here on. If it was, what lies between was not seen."""
-        self.waiting_since = 0
         if self.valid and seq != self.seq:
-            self.book.discard()
-            out.append(Broken(self.channel, self.symbol, self.last_ts, "snapshot_jump"))
-            self.valid = False
-        else:
-            self.book.before(ts, out)
+            self.jump("snapshot_jump", None, out)
+        self.replace(ts, recv_us, seq, bids, asks, out)
+
+    def show(
+        self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
+    ) -> None:
+        """One of a series of whole books, none of which needs another."""
+        self.valid = self.valid and not self.broken
+        self.replace(ts, recv_us, seq, bids, asks, out)
+
+    def jump(self, cause: str, missing: int | None, out: list[Item]) -> None:
+        """What lies between the whole book and the snapshot that replaces it was not seen."""
+        self.book.discard()
+        self.valid = False
+        out.append(Broken(self.channel, self.symbol, self.last_ts, cause, missing))
+
+    def replace(
+        self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
+    ) -> None:
+        """The book is this one from here on."""
+        self.waiting_since = 0
+        self.book.before(ts, out)
         self.book.bids.replace(bids)
         self.book.asks.replace(asks)
         if not self.valid:
             self.valid, self.broken = True, False
             out.append(Resynced(self.channel, self.symbol, ts))
         self.stands(ts, recv_us, seq, out)
-
-    def show(
-        self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
-    ) -> None:
-        """One of a series of whole books, none of which needs another."""
-        self.valid, self.seq = self.valid and not self.broken, seq
-        self.restart(ts, recv_us, seq, bids, asks, out)
 
     def apply(
         self, ts: int, recv_us: int, seq: int, bids: Iterable[Level], asks: Iterable[Level], out: list[Item]
