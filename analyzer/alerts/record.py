@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 import msgspec
 from questdb import TimestampMicros
 
-from analyzer.alerts.rules import Key
+from analyzer.alerts.base import Key
 from analyzer.config import Endpoint
 from analyzer.signals import sending
 from analyzer.source import Source

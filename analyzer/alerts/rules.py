@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from analyzer.alerts.base import HOUR_US, MINUTE_US, Evaluate, Firing, Key, Rule
+from analyzer.alerts.base import HOUR_US, MINUTE_US, Evaluate, Firing, Rule
 from analyzer.alerts.holes import gap_open, never_reached, redundancy
 from analyzer.collectors import process_names
 from analyzer.quantities import size
@@ -15,8 +15,6 @@ from analyzer.source import Source
 
 if TYPE_CHECKING:
     from analyzer.alerts.settings import AlertsConfig
-
-__all__ = ["MARKET_RULES", "RULES", "Firing", "Key"]
 
 
 def _growth(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 import structlog
 
+from analyzer.alerts.base import Key
 from analyzer.alerts.delivery import Outcome, Target, deliver
 from analyzer.alerts.record import Alert, Delivery, deliveries, firings, latest, store
-from analyzer.alerts.rules import MARKET_RULES, RULES, Key
+from analyzer.alerts.rules import MARKET_RULES, RULES
 from analyzer.alerts.settings import AlertsConfig
 from analyzer.config import Endpoint
 from analyzer.signals import WriteError
