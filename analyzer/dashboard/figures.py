@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -135,6 +137,36 @@ def broken(points: Points, longest_ms: int) -> list[tuple[float, float | None]]:
             whole.append((whole[-1][0] + 1, None))
         whole.append((at, value))
     return whole
+
+
+def interrupted(
+    points: Points, step_ms: int, holes: Sequence[tuple[int, int]]
+) -> list[tuple[float, float | None]]:
+    """With a break between two points where nothing was recorded. A point stands for the rows of [at, at + step_ms). Over
+    time without rows the line is drawn, as nothing happened then, unless a hole (from, to; ms, in any order) reaches into
+    it."""
+    ordered = sorted(holes)
+    starts = [low for low, _ in ordered]
+    reach = list(itertools.accumulate((high for _, high in ordered), max))
+    whole: list[tuple[float, float | None]] = []
+    for at, value in points:
+        if whole:
+            end = whole[-1][0] + step_ms
+            begun = bisect_left(starts, at)
+            if at > end and begun and reach[begun - 1] > end:
+                whole.append((end, None))
+        whole.append((at, value))
+    return whole
+
+
+def filled(name: str, points: Points, color: str, fill: str, axis: Axis) -> list[dict[str, Any]]:
+    """A line and the area down to 0, both broken where a value is None: Plotly would fill across the break."""
+    ground: list[tuple[float, float | None]] = []
+    for i, (at, value) in enumerate(points):
+        ground += [(at, value)] if value is not None else [(points[i - 1][0], 0.0), (points[i + 1][0], 0.0)]
+    under = line("", ground, color, axis, fill="tozeroy", fillcolor=fill, line={"width": 0})
+    del under["hovertemplate"]
+    return [under | {"hoverinfo": "skip", "showlegend": False}, line(name, points, color, axis)]
 
 
 def band(low: int, high: int, color: str) -> dict[str, Any]:

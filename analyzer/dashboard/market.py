@@ -16,8 +16,11 @@ from analyzer.dashboard.figures import (
     SERIES,
     Axis,
     Chart,
+    Points,
     band,
     bars,
+    filled,
+    interrupted,
     line,
     over_price,
     over_time,
@@ -69,6 +72,7 @@ class _Symbol:
         self.instrument = of_instrument(name)
         self.no_trades = f"no trades of {self.title} in the last {span.words}; {NOT_RUNNING}"
         self._bars: list[Row] | None = None
+        self._gaps: list[SPAN_MS] | None = None
 
     def bars(self) -> list[Row]:
         """(ms, close, volume, buys), all in the server's bars."""
@@ -86,18 +90,31 @@ class _Symbol:
             return Chart(empty=self.no_trades)
         first, last = points[0][1], points[-1][1]
         low, high = min(price for _, price in points), max(price for _, price in points)
-        shapes = [band(start, end, "var(--bad)") for start, end in self._holes()[-MAX_BANDS:]]
-        noted = (
-            f", {len(shapes)} gap{'s' if len(shapes) > 1 else ''} in its trades (shaded)" if shapes else ""
-        )
         change = round(last / first - 1, 4) + 0.0  # no negative zero
-        caption = f"last {number(last)} ({change:+.2%}), {number(low)} to {number(high)}{noted}"
-        traces = [line("price", points, SERIES[0], PRICE)]
-        return Chart(caption, figure=over_time(traces, PRICE, self.bounds, shapes=shapes))
+        caption = f"last {number(last)} ({change:+.2%}), {number(low)} to {number(high)}{self.noted()}"
+        traces = [line("price", self.broken(points), SERIES[0], PRICE)]
+        return Chart(caption, figure=over_time(traces, PRICE, self.bounds, shapes=self.shaded()))
 
-    def _holes(self) -> list[SPAN_MS]:
+    def broken(self, points: Points) -> Points:
+        """A line through bars, not drawn over what nobody recorded."""
+        return interrupted(points, self.span.step_s * 1000, self.holes())
+
+    def shaded(self) -> list[dict[str, Any]]:
+        return [band(start, end, "var(--bad)") for start, end in self.holes()[-MAX_BANDS:]]
+
+    def noted(self) -> str:
+        count = len(self.holes())
+        newest = f", the newest {MAX_BANDS} of them" if count > MAX_BANDS else ""
+        return f", {count} gap{'s' if count > 1 else ''} in its trades (shaded{newest})" if count else ""
+
+    def holes(self) -> list[SPAN_MS]:
         """Declared gaps of the trades as intervals within the span, in order: what REST repaired is left out, and what
         another collector has."""
+        if self._gaps is None:
+            self._gaps = self._lost()
+        return self._gaps
+
+    def _lost(self) -> list[SPAN_MS]:
         exchange, _, symbol = self.name
         start, end = (1000 * bound for bound in self.bounds)
         recorded = read(self.reader.rows, Window(moment(start), moment(end)), [symbol], exchange)
@@ -115,10 +132,11 @@ class _Symbol:
         # A trade without a side is in the volume only; the bars do not tell it from a sale.
         steps = [2 * (buys or 0.0) - (volume or 0.0) for _, _, volume, buys in rows]
         points = list(zip((row[0] for row in rows), itertools.accumulate(steps), strict=True))
+        drawn = filled("CVD", self.broken(points), SERIES[3], "var(--fill-4)", SIGNED_BASE)
         volume = sum(row[2] or 0.0 for row in rows)
-        caption = f"{signed(points[-1][1])} base units since the range began, of {si(volume, '')} traded"
-        traces = [line("CVD", points, SERIES[3], SIGNED_BASE, fill="tozeroy", fillcolor="var(--fill-4)")]
-        return Chart(caption, figure=over_time(traces, SIGNED_BASE, self.bounds))
+        caption = f"{signed(points[-1][1])} base units since the range began, of {si(volume, '')} traded{self.noted()}"
+        layout: dict[str, Any] = {"shapes": self.shaded(), "showlegend": False}
+        return Chart(caption, figure=over_time(drawn, SIGNED_BASE, self.bounds, **layout))
 
     def book(self) -> Chart:
         """The newest snapshot, sizes added up from the touch outwards."""

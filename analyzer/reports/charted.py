@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -17,6 +17,8 @@ from analyzer.windows import Window
 
 BARS = 240
 BOOK_TIMES, BOOK_PRICES = 160, 64
+Holes = Mapping[str, Sequence[tuple[int, int]]]
+"""Channel → when nobody recorded it, µs."""
 
 
 class Profile(msgspec.Struct, frozen=True):
@@ -57,13 +59,14 @@ class Charted(msgspec.Struct):
     """Side of the forced orders → (ms, notional) by step."""
     interest: list[tuple[int, float | None, float | None]]
     """(ms, open interest, funding rate)"""
-    holes: list[tuple[int, int]]
-    """Gaps of the trades, µs."""
+    holes: Holes
+    book_step_s: int
+    """between the columns of `book`"""
 
 
-def chart(source: Source, window: Window, name: Instrument, holes: Sequence[tuple[int, int]]) -> Charted:
+def chart(source: Source, window: Window, name: Instrument, holes: Holes) -> Charted:
     """Raises SourceError."""
-    step = step_of(window.seconds, BARS)
+    step, book_step = step_of(window.seconds, BARS), step_of(window.seconds, BOOK_TIMES)
     where = f"{{where}} AND {only([name])}"
 
     def fetch(template: str) -> dict[str, Any]:
@@ -94,7 +97,7 @@ def chart(source: Source, window: Window, name: Instrument, holes: Sequence[tupl
         {"ts": milliseconds(bars["ts"])}
         | {key: values.tolist() for key, values in bars.items() if key != "ts"},
         _profile(fetch, where, bars),
-        _book(source, window, where),
+        _book(source, window, where, book_step),
         {
             side: [
                 (at, float(notional))
@@ -111,7 +114,8 @@ def chart(source: Source, window: Window, name: Instrument, holes: Sequence[tupl
                 milliseconds(tickers["ts"]), tickers["interest"], tickers["funding"], strict=True
             )
         ],
-        list(holes),
+        holes,
+        book_step,
     )
 
 
@@ -146,9 +150,8 @@ def _profile(fetch: Any, where: str, bars: dict[str, Any]) -> Profile | None:
     )
 
 
-def _book(source: Source, window: Window, where: str) -> Book | None:
+def _book(source: Source, window: Window, where: str, step: int) -> Book | None:
     """The last snapshot of each step, its levels added up in bins of price."""
-    step = step_of(window.seconds, BOOK_TIMES)
     sql = f"SELECT ts, last(bids) bids, last(asks) asks FROM orderbook WHERE {where} SAMPLE BY {step}s"  # noqa: S608
     table = source.fetch(render(sql, window)).sort_by("ts")
     times = milliseconds(table.column("ts").to_numpy(zero_copy_only=False))

@@ -8,7 +8,21 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from analyzer.dashboard.figures import BUY, SELL, SERIES, Axis, band, bars, line, over_time, rounded, si
+from analyzer.dashboard.figures import (
+    BUY,
+    SELL,
+    SERIES,
+    Axis,
+    Points,
+    band,
+    bars,
+    filled,
+    interrupted,
+    line,
+    over_time,
+    rounded,
+    si,
+)
 from analyzer.reports.charted import Charted
 from analyzer.reports.findings import price
 from analyzer.reports.names import percent
@@ -49,6 +63,18 @@ def of_symbol(one: Charted, window: Window, number: int) -> list[Chart]:
 Drawn = tuple[str, dict[str, Any] | None]
 
 
+def _broken(one: Charted, channel: str, step_s: int, points: Points, shift_ms: int = 0) -> Points:
+    """A line through steps of [at, at + step_s), not drawn over what nobody recorded; each point `shift_ms` after its step's
+    start."""
+    holes = [(low // 1000, high // 1000) for low, high in one.holes.get(channel, ())]
+    return [(at + shift_ms, value) for at, value in interrupted(points, step_s * 1000, holes)]
+
+
+def _shaded(one: Charted) -> list[dict[str, Any]]:
+    holes = one.holes.get("trades", ())[:MAX_BANDS]
+    return [band(low // 1000, high // 1000, "var(--bad)") for low, high in holes]
+
+
 def _price(one: Charted, span: tuple[int, int]) -> Drawn:
     rows = one.bars
     if not rows["ts"]:
@@ -65,12 +91,12 @@ def _price(one: Charted, span: tuple[int, int]) -> Drawn:
     }
     volumes, notionals = itertools.accumulate(rows["volume"]), itertools.accumulate(rows["notional"])
     vwap = [notional / volume for notional, volume in zip(notionals, volumes, strict=True)]
-    points = list(zip(middles, vwap, strict=True))
+    points = _broken(one, "trades", one.step_s, list(zip(rows["ts"], vwap, strict=True)), one.step_s * 500)
     traces = [
         candles,
         line("VWAP since the start", points, SERIES[3], PRICE, line={"width": 1.5, "dash": "dot"}),
     ]
-    shapes = [band(low // 1000, high // 1000, "var(--bad)") for low, high in one.holes[:MAX_BANDS]]
+    shapes = _shaded(one)
     caption = f"last {price(rows['close'][-1])}, {price(min(rows['low']))} to {price(max(rows['high']))}, "
     caption += f"VWAP {price(vwap[-1])}; candles of {words_of(one.step_s)}"
     figure = over_time(traces, PRICE, span, shapes=shapes)
@@ -92,8 +118,9 @@ def _price(one: Charted, span: tuple[int, int]) -> Drawn:
             f"; most volume at {price(one.profile.poc)}, 70% of it between {price(one.profile.value_low)} "
         )
         caption += f"and {price(one.profile.value_high)} (shaded)"
-    if one.holes:
-        caption += f"; {len(one.holes)} gap{'s' if len(one.holes) > 1 else ''} in its trades (red)"
+    count = len(one.holes.get("trades", ()))
+    if count:
+        caption += f"; {count} gap{'s' if count > 1 else ''} in its trades (red)"
     layout["showlegend"] = False
     return caption, figure
 
@@ -141,13 +168,13 @@ def _cvd(one: Charted, span: tuple[int, int]) -> Drawn:
         return "nothing traded", None
     steps = [buys - sells for buys, sells in zip(rows["buys"], rows["sells"], strict=True)]
     total = list(itertools.accumulate(steps))
-    points = list(zip((at + one.step_s * 1000 for at in rows["ts"]), total, strict=True))
-    traces = [line("CVD", points, SERIES[3], SIGNED, fill="tozeroy", fillcolor="var(--fill-4)")]
-    shapes = [band(low // 1000, high // 1000, "var(--bad)") for low, high in one.holes[:MAX_BANDS]]
+    points = _broken(one, "trades", one.step_s, list(zip(rows["ts"], total, strict=True)), one.step_s * 1000)
+    traces = filled("CVD", points, SERIES[3], "var(--fill-4)", SIGNED)
+    shapes = _shaded(one)
     volume = sum(rows["volume"])
     caption = f"{'+' if total[-1] > 0 else ''}{_short(total[-1])} base units: taker buys less taker sells, "
     caption += f"of {_short(volume)} traded; between {_short(min(total))} and {_short(max(total))}"
-    return caption, over_time(traces, SIGNED, span, shapes=shapes)
+    return caption, over_time(traces, SIGNED, span, shapes=shapes, showlegend=False)
 
 
 def _short(value: float) -> str:
@@ -182,7 +209,9 @@ def _book(one: Charted, span: tuple[int, int]) -> Drawn:
         "name": "resting",
     }
     middles = [(at, mid) for at, mid in zip(one.book.ts_ms, one.book.mids, strict=True) if mid is not None]
-    mid = line("mid", middles, "var(--ink)", PRICE, line={"width": 1.25})
+    mid = line(
+        "mid", _broken(one, "orderbook", one.book_step_s, middles), "var(--ink)", PRICE, line={"width": 1.25}
+    )
     figure = over_time([heat, mid], PRICE, span)
     figure["layout"] |= {"showlegend": False, "hovermode": "closest"}
     figure["layout"]["yaxis"]["range"] = [one.book.prices[0], one.book.prices[-1]]
@@ -212,12 +241,14 @@ def _interest(one: Charted, span: tuple[int, int]) -> Drawn:
         return "the venue tells neither", None
     caption, traces = [], []
     if interest:
-        traces.append(line("open interest", interest, SERIES[0], SIGNED))
+        traces.append(line("open interest", _broken(one, "tickers", one.step_s, interest), SERIES[0], SIGNED))
         change = interest[-1][1] / interest[0][1] - 1 if interest[0][1] else 0.0
         caption.append(f"open interest {si(interest[-1][1], '')} ({percent(change)})")
     if funding:
         more = {"yaxis": "y2"} if interest else {}
-        traces.append(line("funding, bps", funding, SERIES[1], SIGNED, **more))
+        traces.append(
+            line("funding, bps", _broken(one, "tickers", one.step_s, funding), SERIES[1], SIGNED, **more)
+        )
         caption.append(f"funding {funding[-1][1]:.3g} bps an interval")
     figure = over_time(traces, SIGNED, span)
     if interest and funding:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -76,10 +76,13 @@ def varied(names: Sequence[Instrument], known: dict[Instrument, Name]) -> list[I
     return sorted(names, key=rank.__getitem__)
 
 
-def holes(gaps: Sequence[Gap], name: Instrument) -> list[tuple[int, int]]:
-    """When nobody recorded the instrument's trades, each time once."""
-    lost = (part for gap in gaps if gap.name == name and gap.channel == "trades" for part in gap.lost)
-    return list(dict.fromkeys(lost))
+def holes(gaps: Sequence[Gap], name: Instrument) -> dict[str, list[tuple[int, int]]]:
+    """When nobody recorded the instrument, by channel, each time once."""
+    lost: dict[str, dict[tuple[int, int], None]] = defaultdict(dict)
+    for gap in gaps:
+        if gap.name == name:
+            lost[gap.channel] |= dict.fromkeys(gap.lost)
+    return {channel: list(parts) for channel, parts in lost.items()}
 
 
 _TOTALS = (

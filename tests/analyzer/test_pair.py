@@ -299,7 +299,7 @@ def test_the_report_says_who_has_the_rows(database: Endpoint) -> None:
     }
     shades = {one.name[2]: one.holes for one in report.charted}
     low, high = (START + round(hour * HOUR) for hour in (11.35, 11.4))
-    assert shades == {"BTCUSDT": [], "ETHUSDT": [(low, high)]}
+    assert shades == {"BTCUSDT": {"trades": []}, "ETHUSDT": {"trades": [(low, high)]}}
     share, words = recorded(report)
     assert share == pytest.approx((1 + 0.95) / 2)
     assert "2 declared gaps, the longest 3 min; of 1 more another collector has the rows." in words
@@ -334,12 +334,12 @@ def test_the_dashboard_shades_and_counts_what_nobody_has(database: Endpoint) -> 
     trades = [
         Trade(at(n), at(n), *VENUE, symbol, "buy", 100.0, 1.0, f"{symbol}{n}")
         for symbol in ("BTCUSDT", "ETHUSDT")
-        for n in range(1, 600, 30)
+        for n in range(1, 600, 45)
     ]
     holes_ = [
         hole("a", "BTCUSDT", 500, 400),
         hole("a", "ETHUSDT", 500, 400),
-        hole("b", "ETHUSDT", 460, 420),
+        hole("b", "ETHUSDT", 450, 410),
         hole("a", "BTCUSDT", 200, None),
     ]
     store(database, [*who, *figures, *trades, *holes_])
@@ -354,8 +354,8 @@ def test_the_dashboard_shades_and_counts_what_nobody_has(database: Endpoint) -> 
     try:
         tiles = {tile["title"]: tile for tile in get("/data/status")["tiles"]}
         charts = get("/data/system?range=1h")["charts"]
-        prices = {
-            symbol: get(f"/data/market?range=15m&symbol=bybit:linear:{symbol}")["charts"]["price"]
+        markets = {
+            symbol: get(f"/data/market?range=15m&symbol=bybit:linear:{symbol}")["charts"]
             for symbol in ("BTCUSDT", "ETHUSDT")
         }
     finally:
@@ -371,6 +371,17 @@ def test_the_dashboard_shades_and_counts_what_nobody_has(database: Endpoint) -> 
         "2 in the last hour, one for each stream and collector that has a hole; 2 more of one collector are none, as "
         "another one has the rows"
     )
-    assert prices["BTCUSDT"]["figure"]["layout"].get("shapes", []) == []
-    (shade,) = prices["ETHUSDT"]["figure"]["layout"]["shapes"]
-    assert (shade["x0"], shade["x1"]) == (at(460) // 1000, at(420) // 1000)
+    for name, chart in (("price", "price"), ("CVD", "cvd")):
+        whole, hole_in = (markets[symbol][chart]["figure"] for symbol in ("BTCUSDT", "ETHUSDT"))
+        assert whole["layout"].get("shapes", []) == []
+        (shade,) = hole_in["layout"]["shapes"]
+        assert (shade["x0"], shade["x1"]) == (at(450) // 1000, at(410) // 1000)
+        assert breaks(whole, name) == []
+        assert breaks(hole_in, name) == [(at(451) // 2_000_000 * 2000, at(406) // 2_000_000 * 2000)]
+
+
+def breaks(figure: dict[str, Any], name: str) -> list[tuple[float, float]]:
+    """Where the line stops, and where it goes on."""
+    (one,) = [trace for trace in figure["data"] if trace["name"] == name]
+    x, y = one["x"], one["y"]
+    return [(x[i - 1], x[i + 1]) for i, value in enumerate(y) if value is None]

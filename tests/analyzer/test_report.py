@@ -173,7 +173,7 @@ def test_series_of_a_chart(filled: Filled) -> None:
     sums = one.book.notional.sum(axis=0)
     assert whole * 0.9 < np.median(sums) <= whole * 1.01
     ether = next(chart for chart in report.charted if chart.name[2] == "ETHUSDT")
-    assert [(low - report.window.start_us, high - low) for low, high in ether.holes] == [
+    assert [(low - report.window.start_us, high - low) for low, high in ether.holes["trades"]] == [
         (60 * SECOND, 10 * SECOND)
     ]
 
