@@ -249,7 +249,7 @@ def test_the_page_in_a_browser(
         assert price["candles"] == SECONDS
         assert price["lines"] >= 1
         assert price["bars"] > 40  # the profile
-        assert marks[f"cvd-{number}"]["lines"] == 1
+        assert marks[f"cvd-{number}"]["lines"] == 2  # the line, and the bare edge of the area
         assert marks[f"book-{number}"]["heat"] == 1
         assert marks[f"forced-{number}"]["bars"] == 11
         assert marks[f"interest-{number}"]["lines"] == 2
