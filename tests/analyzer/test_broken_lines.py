@@ -52,7 +52,7 @@ def test_a_reports_lines_break_by_the_holes_of_their_channel() -> None:
         ("bybit", "linear", "BTCUSDT"),
         1,
         {"ts": at}
-        | {key: level for key in ("open", "high", "low", "close")}
+        | dict.fromkeys(("open", "high", "low", "close"), level)
         | {"volume": [2.0] * 7, "notional": [200.0] * 7, "buys": [2.0] * 7, "sells": [1.0] * 7},
         None,
         Book(at, [99.0, 101.0], np.ones((2, 7)), [100.0] * 7),

@@ -265,7 +265,7 @@ def test_the_page_in_a_browser(
         )
         ground = page_.evaluate("getComputedStyle(document.body).backgroundColor")
         assert ground == ("rgb(15, 20, 26)" if dark else "rgb(244, 246, 248)")
-        line = page_.locator(f"[data-chart=cvd-{number}] .scatterlayer path.js-line")
+        line = page_.locator(f"[data-chart=cvd-{number}] .scatterlayer path.js-line").last
         expect(line).to_have_css("stroke", "rgb(179, 155, 255)" if dark else "rgb(109, 70, 196)")
         page_.emulate_media(color_scheme="light" if dark else "dark")  # changed while it is looked at
         expect(line).to_have_css("stroke", "rgb(109, 70, 196)" if dark else "rgb(179, 155, 255)")
