@@ -7,8 +7,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from analyzer.alerts.base import HOUR_US, MINUTE_US, Evaluate, Firing, Rule
+from analyzer.alerts.base import HOUR_US, MINUTE_US, Firing, Rule
 from analyzer.alerts.holes import gap_open, never_reached, redundancy
+from analyzer.alerts.market import largest, liquidations_all, liquidations_symbol, score
 from analyzer.collectors import process_names
 from analyzer.quantities import size
 from analyzer.source import Source
@@ -114,57 +115,6 @@ def _dead_letters(source: Source, config: AlertsConfig, now: int) -> Iterator[Fi
             yield Firing("*", "*", names[key], more, text)
 
 
-def _largest(table: str, limit: str, what: str) -> Evaluate:
-    def evaluate(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
-        least = getattr(config, limit)
-        for exchange, market, symbol, most, count in source.rows(
-            f"SELECT exchange, market, symbol, max(price * qty), count() FROM {table} "
-            f"WHERE ts > {now - config.us('market_window')} AND ts <= {now} AND price * qty >= {least}"
-        ):
-            more = f" (largest of {count})" if count > 1 else ""
-            yield Firing(
-                exchange,
-                market,
-                symbol,
-                most,
-                f"{what} of {most:,.0f} in {symbol} on {exchange} {market}{more}",
-            )
-
-    return evaluate
-
-
-def _liquidations_symbol(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
-    for exchange, market, symbol, total in source.rows(
-        "SELECT * FROM (SELECT exchange, market, symbol, sum(price * qty) total FROM liquidations "
-        f"WHERE ts > {now - config.us('market_window')} AND ts <= {now}) WHERE total >= {config.liquidations_symbol}"
-    ):
-        text = f"{total:,.0f} liquidated in {symbol} on {exchange} {market} within {config.market_window}"
-        yield Firing(exchange, market, symbol, total, text)
-
-
-def _liquidations_all(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
-    for (total,) in source.rows(
-        f"SELECT sum(price * qty) FROM liquidations WHERE ts > {now - config.us('market_window')} AND ts <= {now}"
-    ):
-        if total and total >= config.liquidations_all:
-            yield Firing(
-                "*", "*", "*", total, f"{total:,.0f} liquidated in all within {config.market_window}"
-            )
-
-
-def _score(long: bool) -> Evaluate:
-    def evaluate(source: Source, config: AlertsConfig, now: int) -> Iterator[Firing]:
-        for exchange, market, symbol, score in source.rows(
-            "SELECT exchange, market, symbol, value FROM signals WHERE analysis = 'confluence' AND metric = 'score' "
-            f"AND ts > {now - HOUR_US} AND ts <= {now} LATEST ON ts PARTITION BY exchange, market, symbol"
-        ):
-            if score is not None and (score >= config.score_long if long else score <= config.score_short):
-                text = f"{symbol} on {exchange} {market}: score {score:.0f}, {'long' if long else 'short'}"
-                yield Firing(exchange, market, symbol, score, text)
-
-    return evaluate
-
-
 RULES: dict[str, Rule] = {
     "memory_growth": Rule("warning", _growth),
     "ship_lag": Rule("critical", _ship_lag),
@@ -176,11 +126,11 @@ RULES: dict[str, Rule] = {
     "table_suspended": Rule("critical", _suspended),
     "disk_free": Rule("critical", _disk),
     "dead_letters": Rule("warning", _dead_letters),
-    "liquidation": Rule("warning", _largest("liquidations", "liquidation", "liquidation"), market=True),
-    "liquidations_symbol": Rule("warning", _liquidations_symbol, market=True),
-    "liquidations_all": Rule("critical", _liquidations_all, market=True),
-    "whale": Rule("warning", _largest("trades", "whale", "trade"), market=True),
-    "score_long": Rule("warning", _score(long=True), market=True),
-    "score_short": Rule("warning", _score(long=False), market=True),
+    "liquidation": Rule("warning", largest("liquidations", "liquidation", "liquidation"), market=True),
+    "liquidations_symbol": Rule("warning", liquidations_symbol, market=True),
+    "liquidations_all": Rule("critical", liquidations_all, market=True),
+    "whale": Rule("warning", largest("trades", "whale", "trade"), market=True),
+    "score_long": Rule("warning", score(long=True), market=True),
+    "score_short": Rule("warning", score(long=False), market=True),
 }
 MARKET_RULES = frozenset(name for name, rule in RULES.items() if rule.market)

@@ -20,40 +20,21 @@ from analyzer.config import Endpoint as ReadEndpoint
 from analyzer.source import Source
 from collector.database.endpoint import Endpoint
 from collector.rows import Alert as CollectorAlert
-from collector.rows import Liquidation, Row, Trade
+from collector.rows import Row
 from tests.analyzer.audits import END, gap, samples
-from tests.analyzer.fixtures import VENUE, settings, store
+from tests.analyzer.firing import CONFIG, S, fires, liquidation
+from tests.analyzer.fixtures import settings, store
 from tests.analyzer.receiver import Receiver, receiving
 from tests.conftest import query, wait_rows
-
-S = 1_000_000
-CONFIG = AlertsConfig()
 
 
 def test_every_rule_can_be_switched_off_by_its_name() -> None:
     assert tuple(RULES) == RULE_NAMES
 
 
-def fires(
-    database: Endpoint, rule: str, now: int = END, config: AlertsConfig = CONFIG
-) -> list[tuple[str, float]]:
-    """Symbol (or what stands in its place) and value."""
-    source = Source(ReadEndpoint(database.http_url, database.pg))
-    try:
-        found = RULES[rule].evaluate(source, config, now)
-        return sorted((one.symbol, round(one.value, 3)) for one in found)
-    finally:
-        source.close()
-
-
 def watching(database: Endpoint, receiver: Receiver, off: str = "") -> Watch:
     server = ReadEndpoint(database.http_url, database.pg)
     return Watch(server, AlertsConfig(off=off), targets_of(receiver.url))
-
-
-def liquidation(symbol: str, seconds: float, notional: float) -> Liquidation:
-    ts = END - round(seconds * S)
-    return Liquidation(ts, ts, *VENUE, symbol, "sell", 100.0, notional / 100, f"{symbol}{seconds}")
 
 
 def test_rules_on_a_process(database: Endpoint) -> None:
@@ -88,39 +69,6 @@ def test_rules_on_a_process(database: Endpoint) -> None:
     assert fires(database, "dead_letters") == [("ok:1", 3)]
     assert fires(database, "disk_free") == [("journal", 4_999_999_999.0)]
     assert fires(database, "disk_free", config=AlertsConfig(disk_free="4GB")) == []
-
-
-def test_rules_on_the_market(database: Endpoint) -> None:
-    rows: list[Row] = [
-        liquidation("BTCUSDT", 10, 250_000),
-        liquidation("BTCUSDT", 20, 249_999),
-        liquidation("ETHUSDT", 30, 249_999.99),
-        liquidation("ETHUSDT", 601, 900_000),  # before the window
-        liquidation("SOLUSDT", 40, 200_000),
-        liquidation("SOLUSDT", 50, 200_000),
-        liquidation("SOLUSDT", 60, 100_000),
-        Trade(END - S, END - S, *VENUE, "BTCUSDT", "buy", 100.0, 10_000.0, "1"),
-        Trade(END - S, END - S, *VENUE, "ETHUSDT", "buy", 100.0, 9_999.0, "2"),
-    ]
-    store(database, rows)
-    assert fires(database, "liquidation") == [("BTCUSDT", 250_000.0)]
-    assert fires(database, "liquidations_symbol") == [("SOLUSDT", 500_000.0)]
-    assert fires(database, "liquidations_all") == []
-    assert fires(database, "liquidations_all", config=AlertsConfig(liquidations_all=1_249_998.0)) == [
-        ("*", 1_249_998.99)
-    ]
-    assert fires(database, "whale") == [("BTCUSDT", 1_000_000.0)]
-    assert fires(database, "stale_market") == []
-    assert fires(database, "stale_market", END + 120 * S) == [("*", 121.0)]
-    for symbol, score in (("A", 70.0), ("B", 69.9), ("C", 35.0), ("D", 35.1)):
-        query(
-            database,
-            "INSERT INTO signals (ts, exchange, market, symbol, window_s, analysis, metric, value) "
-            f"VALUES ({END - S}, 'e', 'm', '{symbol}', 900, 'confluence', 'score', {score})",
-        )
-    wait_rows(database, "signals", 4)
-    assert fires(database, "score_long") == [("A", 70.0)]
-    assert fires(database, "score_short") == [("C", 35.0)]
 
 
 def test_it_is_told_once_across_restarts_and_when_it_is_over(database: Endpoint) -> None:
