@@ -56,6 +56,17 @@ def split(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
 
 
+def chosen(text: str) -> list[str]:
+    """Names of analyses. Raises ValueError."""
+    from analyzer.passes import ANALYSES
+
+    names = split(text) or list(ANALYSES)
+    for name in names:
+        if name not in ANALYSES:
+            raise ValueError(f'--analyses: "{name}" is unknown; there are {", ".join(ANALYSES)}')
+    return names
+
+
 def window_of(config: Config, length: str | None, as_of: str | None) -> Window:
     """The window of --window and --as-of. Raises ValueError."""
     try:

@@ -1,45 +1,48 @@
-"""`collector`: one click command a module, imported only when it is called, so that `run` stays lean."""
+"""`collector`: one click command a module."""
 
 from __future__ import annotations
-
-import importlib
 
 import click
 
 from collector import __version__
+from collector.lazy import Command, LazyGroup
 
 COMMANDS = {
-    "run": "collector.run",
-    "check": "collector.check",
-    "migrate": "collector.database.cli",
-    "db": "collector.database.cli",
-    "simulate": "collector.simulator.cli",
-    "capture": "collector.capture_cli",
-    "replay": "collector.replay.cli",
-    "verify": "collector.verify",
-    "exchanges": "collector.exchanges_cli",
-    "symbols": "collector.exchanges_cli",
-    "repair": "collector.repair_cli",
-    "dead-letter": "collector.deadletter_cli",
-    "memory": "collector.memory_cli",
-    "demo": "collector.demo",
+    "run": Command("collector.run", "Record until stopped."),
+    "check": Command("collector.check", "Say what is wrong with the configuration and all that it names."),
+    "migrate": Command("collector.database.cli", "Bring the tables in sql/ up to date, once and in order."),
+    "db": Command("collector.database.cli", "The managed local QuestDB."),
+    "simulate": Command(
+        "collector.simulator.cli", "A simulated exchange that speaks the real wire protocol."
+    ),
+    "capture": Command(
+        "collector.capture_cli", "Keep the frames themselves, as received and sent, without a database."
+    ),
+    "replay": Command(
+        "collector.replay.cli",
+        "Serve recordings (files, or the folder of a capture) over the wire protocol that they were recorded from.",
+    ),
+    "verify": Command("collector.verify", "Compare a ledger of what was sent with what is stored."),
+    "exchanges": Command(
+        "collector.exchanges_cli",
+        "Venues, their channels, how a missing message is noticed, and how far REST can repair it.",
+    ),
+    "symbols": Command(
+        "collector.exchanges_cli",
+        "The symbols of a venue, or what SELECTORS (names, '*USDT', 'top:20') mean, busiest first.",
+    ),
+    "repair": Command("collector.repair_cli", "Fetch missing trades and liquidations from the venues' REST."),
+    "dead-letter": Command(
+        "collector.deadletter_cli", "What could not be stored and was put aside: list it, send rows again."
+    ),
+    "memory": Command("collector.memory_cli", "Where the memory of the running collector is."),
+    "demo": Command(
+        "collector.demo", "Record simulated exchanges into a real QuestDB, verify every row, and analyse it."
+    ),
 }
-"""Command → the module that holds a click command of that name."""
 
 
-class LazyGroup(click.Group):
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command = getattr(importlib.import_module(COMMANDS[cmd_name]), cmd_name.replace("-", "_"))
-        assert isinstance(command, click.Command)
-        return command
-
-
-@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, table=COMMANDS, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="collector")
 def main() -> None:
     """Record crypto market data from exchange WebSockets into QuestDB."""

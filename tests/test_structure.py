@@ -15,6 +15,7 @@ from analyzer.cli import main as analyzer_main
 from collector.cli import main as collector_main
 from collector.database.migrate import migrations
 from collector.exchanges import EXCHANGES
+from collector.lazy import LazyGroup
 from collector.recorder import TABLE_OF
 from collector.rows import Alert, CollectorStats, ListedInstrument, ProcessEvent, StreamStats
 
@@ -94,7 +95,7 @@ def test_every_row_has_the_columns_of_its_table() -> None:
 
 
 @pytest.mark.parametrize(("program", "group"), [("collector", collector_main), ("analyzer", analyzer_main)])
-def test_every_command_is_documented_and_has_help(program: str, group: click.Group) -> None:
+def test_every_command_is_documented_and_has_help_as_it_is_listed(program: str, group: LazyGroup) -> None:
     documents = (ROOT / "README.md").read_text() + "".join(
         p.read_text() for p in (ROOT / "docs").glob("*.md")
     )
@@ -103,6 +104,9 @@ def test_every_command_is_documented_and_has_help(program: str, group: click.Gro
         command = group.get_command(context, name)
         assert command is not None
         assert command.help, f"{program} {name} has no help"
+        assert command.get_short_help_str(1000) == group.table[name].about, (
+            f"{program} {name} is listed otherwise"
+        )
         assert f"{program} {name}" in documents, f"{program} {name} is in no document"
 
 
@@ -144,7 +148,7 @@ def test_every_venue_has_its_four_files_and_its_units() -> None:
             assert re.search(rf"^\| {name} [a-z, ]*\b{market}\b", units, re.M), (name, market)
 
 
-@pytest.mark.parametrize("name", ["logs.py", "notify.py"])
+@pytest.mark.parametrize("name", ["lazy.py", "logs.py", "notify.py"])
 def test_both_programs_have_the_same(name: str) -> None:
     """Neither may import the other, so each has the file."""
     assert (ROOT / "collector" / name).read_text() == (ROOT / "analyzer" / name).read_text()
