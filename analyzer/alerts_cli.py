@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from analyzer.config import ConfigError, duration, endpoint, from_environment, load
+from analyzer.config import ConfigError, endpoint, from_environment, load
 from analyzer.options import FAILED, config_option, format_option, reports_errors
+from analyzer.quantities import duration
 
 if TYPE_CHECKING:
     from analyzer.alerts.delivery import Target

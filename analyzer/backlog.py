@@ -12,8 +12,9 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 import structlog
 
-from analyzer.config import ConfigError, Endpoint, UnreachableError, duration
+from analyzer.config import ConfigError, Endpoint, UnreachableError
 from analyzer.jobs import Job, given_up_text, history, missed
+from analyzer.quantities import duration
 from analyzer.signals import Run, WriteError, write
 from analyzer.source import Source, SourceError
 from analyzer.windows import Window

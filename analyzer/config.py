@@ -18,7 +18,7 @@ import msgspec
 from analyzer import logs
 from analyzer.alerts.settings import AlertsConfig
 from analyzer.audit.settings import AuditConfig
-from analyzer.quantities import duration as duration
+from analyzer.quantities import duration
 
 DEFAULT_FILE = Path("evenkeel.toml")
 COLLECTOR_SECTIONS = frozenset({"journal", "feeds", "http", "retention"})

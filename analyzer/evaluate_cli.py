@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
-from analyzer.config import duration, endpoint, load
+from analyzer.config import endpoint, load
 from analyzer.options import (
     as_of_option,
     config_option,
@@ -19,6 +19,7 @@ from analyzer.options import (
     split,
     symbols_option,
 )
+from analyzer.quantities import duration
 from analyzer.windows import ending, parse_time
 
 if TYPE_CHECKING:

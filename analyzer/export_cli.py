@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from analyzer.config import duration, endpoint, load
+from analyzer.config import endpoint, load
 from analyzer.options import FAILED, config_option, exchange_option, reports_errors, split, symbols_option
+from analyzer.quantities import duration
 from analyzer.windows import Window, ending, parse_time
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from typing import Any
 
 import msgspec
 
-from analyzer.config import AnalyzerConfig, duration
+from analyzer.config import AnalyzerConfig
+from analyzer.quantities import duration
 from analyzer.source import Source, quoted
 from analyzer.windows import Window, aligned
 

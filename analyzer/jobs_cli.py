@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from analyzer.config import AnalyzerConfig, duration, endpoint, load
+from analyzer.config import AnalyzerConfig, endpoint, load
 from analyzer.options import config_option, format_option, reports_errors
+from analyzer.quantities import duration
 
 if TYPE_CHECKING:
     from analyzer.jobs import Job

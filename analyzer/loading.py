@@ -10,9 +10,10 @@ from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from analyzer.config import duration, endpoint
+from analyzer.config import endpoint
 from analyzer.config import load as configuration
 from analyzer.duck import MEMORY, database, store
+from analyzer.quantities import duration
 from analyzer.rows import SLICE_ROWS, Rows, read
 from analyzer.source import Source
 from analyzer.windows import Window, ending, parse_time

@@ -10,8 +10,9 @@ from typing import ParamSpec
 
 import click
 
-from analyzer.config import Config, ConfigError, UnreachableError, duration
+from analyzer.config import Config, ConfigError, UnreachableError
 from analyzer.logs import masked
+from analyzer.quantities import duration
 from analyzer.windows import Window, ending, parse_time
 
 P = ParamSpec("P")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from analyzer.alerts_cli import targets
-from analyzer.config import duration, endpoint, load
+from analyzer.config import endpoint, load
 from analyzer.options import (
     analyses_option,
     chosen,
@@ -15,6 +15,7 @@ from analyzer.options import (
     symbols_option,
     window_option,
 )
+from analyzer.quantities import duration
 
 
 @click.command()

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from analyzer.config import ConfigError, UnreachableError, duration, endpoint, load
+from analyzer.config import ConfigError, UnreachableError, endpoint, load
+from analyzer.quantities import duration
 from tests.analyzer.fixtures import analyzer
 
 ROOT = Path(__file__).parents[2]
