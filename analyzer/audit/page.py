@@ -7,6 +7,7 @@ from html import escape
 
 from analyzer.audit.memory import RunMemory
 from analyzer.audit.sections import Section
+from analyzer.audit.settings import IN_REACH
 from analyzer.windows import moment
 
 STYLE = """
@@ -24,7 +25,7 @@ td:last-child { min-width: 10rem; }
 def page(
     title: str, span: str, sections: Sequence[Section], runs: Sequence[RunMemory], limit_mb: float
 ) -> str:
-    """`limit_mb`: the line that memory must not cross."""
+    """`limit_mb`: what memory must not reach; drawn where it is not far above."""
     body = [f"<h1>{escape(title)}</h1><p>{escape(span)}</p>"]
     for section in sections:
         body.append(f"<h2>{escape(section.title)}</h2>")
@@ -60,8 +61,18 @@ def _memory_plot(runs: Sequence[RunMemory], limit_mb: float) -> str:
         figure.add_scatter(
             x=times, y=[value for _, value in run.line], name=escape(run.process), mode="lines"
         )
-    figure.add_hline(limit_mb, line_dash="dash", annotation_text=f"limit {limit_mb:,.0f} MB")
+    peak = max(value for run in runs for _, value in run.line)
+    if peak >= IN_REACH * limit_mb:
+        figure.add_hline(limit_mb, line_dash="dash", annotation_text=f"limit {limit_mb:,.0f} MB")
     figure.update_layout(
-        yaxis_title="RSS, MB", yaxis_rangemode="tozero", height=360, margin={"t": 20}, template="plotly_white"
+        title={
+            "text": f"At most {peak:,.0f} MB, {peak / limit_mb:.1%} of the limit of {limit_mb:,.0f} MB",
+            "font_size": 14,
+        },
+        yaxis_title="RSS, MB",
+        yaxis_rangemode="tozero",
+        height=360,
+        margin={"t": 40},
+        template="plotly_white",
     )
     return str(figure.to_html(full_html=False, include_plotlyjs=True))

@@ -13,6 +13,8 @@ Pair = tuple[float, float]
 
 FALLING = frozenset({"coverage", "disk_free"})
 """Figures of which less is worse."""
+IN_REACH = 0.25
+"""Of a limit: charts of memory draw it once a process has come so near. Before, it would press the process' line flat."""
 PAIRS = (
     "memory",
     "memory_share",

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from analyzer.audit.settings import AuditConfig
+from analyzer.audit.settings import IN_REACH, AuditConfig
 from analyzer.collectors import process_names
 from analyzer.dashboard.figures import (
     LIMIT,
@@ -129,15 +129,18 @@ class ProcessCharts:
         return Chart(caption + more, figure=over_time(traces, axis, self.bounds, showlegend=True))
 
     def memory(self, critical: float) -> Chart:
-        """Beside the limit of the service, or else what the audit calls critical."""
+        """The limit is the service's, else what the audit calls critical: its share in words, and a line from IN_REACH on."""
         newest = sum(one.rss for one in self.current)
         peak = max(one.rss for samples in self.processes.values() for one in samples)
         limit = max((one.limit for one in self.current), default=0)
         name, height = ("limit", limit) if limit else ("critical", critical)
-        ends: Points = [(at, height) for at in self.bounds]
         traces = self.lines(("", lambda one: one.rss), axis=BYTES)
-        traces.append(line(name, ends, LIMIT, BYTES, line={"dash": "dash", "width": 1.5}))
-        caption = f"last {si(newest, 'B')}, at most {si(peak, 'B')}, {name} {si(height, 'B')}"
+        if peak >= IN_REACH * height:
+            ends: Points = [(at, height) for at in self.bounds]
+            traces.append(line(name, ends, LIMIT, BYTES, line={"dash": "dash", "width": 1.5}))
+        share = max((one.rss for one in self.current), default=peak) / height
+        whole = f"the limit of {si(height, 'B')}" if limit else f"{si(height, 'B')}, which are critical"
+        caption = f"last {si(newest, 'B')}, at most {si(peak, 'B')}; {share:.1%} of {whole}"
         return self.chart(caption, traces, BYTES)
 
     def lag(self) -> Chart:

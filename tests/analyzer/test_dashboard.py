@@ -90,7 +90,8 @@ def test_the_systems_charts_show_what_the_tables_hold(filled: Filled) -> None:
     expected = {t: tables.rss(x) for x, t in enumerate(at, 1) if t >= start}
     assert expected.items() <= memory.items()
     assert len(memory) - len(expected) <= 2  # those at the edge
-    assert set(trace(charts["memory"], "limit").values()) == {tables.LIMIT}
+    assert [one["name"] for one in charts["memory"]["figure"]["data"]] == [tables.PROCESS]
+    assert charts["memory"]["caption"] == "last 60.8 MB, at most 61.5 MB; 0.8% of the limit of 8 GB"
     for exchange, rate in (("bybit", 300.0), ("okx", 150.0)):
         assert set(trace(charts["messages"], exchange).values()) == {rate}
     lag = trace(charts["lag"], "not yet in QuestDB")
@@ -438,14 +439,24 @@ def test_counters_that_begin_anew_and_holes() -> None:
     ]
 
 
-def test_without_a_limit_of_the_service_memory_stands_beside_what_the_audit_calls_critical() -> None:
-    samples = [Sample(at, at, "p", 60_000_000 + at, 0, 0.0, 0.0, 0, 0, 0) for at in (0, 10_000, 90_000)]
+def memory_chart(rss: int, limit: int) -> tuple[str, dict[str, Any]]:
+    """Caption, and the traces by name, of a process that grows by a byte a millisecond and is missing for a minute."""
+    samples = [Sample(at, at, "p", rss + at, limit, 0.0, 0.0, 0, 0, 0) for at in (0, 10_000, 90_000)]
     chart = ProcessCharts(samples, 10, (0, 100_000)).memory(10e9)
-    assert chart.caption == "last 60.1 MB, at most 60.1 MB, critical 10 GB"
     assert chart.figure is not None
-    process, limit = chart.figure["data"]
-    assert (process["x"], process["y"]) == ([0, 10_000, 10_001, 90_000], [60e6, 60_010_000, None, 60_090_000])
-    assert (limit["x"], limit["y"]) == ([0, 100_000], [10e9, 10e9])
+    return chart.caption, {one["name"]: (one["x"], one["y"]) for one in chart.figure["data"]}
+
+
+def test_the_limit_of_memory_is_a_line_once_it_is_within_reach() -> None:
+    caption, traces = memory_chart(60_000_000, 0)
+    assert caption == "last 60.1 MB, at most 60.1 MB; 0.6% of 10 GB, which are critical"
+    line = [0, 10_000, 10_001, 90_000], [60e6, 60_010_000, None, 60_090_000]
+    assert traces == {"p": line}
+    assert set(memory_chart(2_499_909_999, 0)[1]) == {"p"}
+    assert memory_chart(2_499_910_000, 0)[1]["critical"] == ([0, 100_000], [10e9, 10e9])
+    caption, traces = memory_chart(60_000_000, 240_000_000)
+    assert caption == "last 60.1 MB, at most 60.1 MB; 25.0% of the limit of 240 MB"
+    assert traces["limit"] == ([0, 100_000], [240e6, 240e6])
 
 
 def test_numbers_have_units() -> None:
