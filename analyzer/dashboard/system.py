@@ -129,7 +129,7 @@ class ProcessCharts:
         return Chart(caption + more, figure=over_time(traces, axis, self.bounds, showlegend=True))
 
     def memory(self, critical: float) -> Chart:
-        """The limit is the service's, else what the audit calls critical: its share in words, and a line from IN_REACH on."""
+        """Its share of the service's limit, else of what the audit calls critical, in words; as a line from IN_REACH on."""
         newest = sum(one.rss for one in self.current)
         peak = max(one.rss for samples in self.processes.values() for one in samples)
         limit = max((one.limit for one in self.current), default=0)
