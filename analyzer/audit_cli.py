@@ -41,7 +41,7 @@ def audit(file: str | None, since: str, as_of: str | None, form: str, output: st
     except (ConfigError, ValueError) as error:
         click.echo(f"error: {error}", err=True)
         sys.exit(MISCONFIGURED)
-    text, verdict, trouble = _audit(config, window, form)
+    text, verdict, trouble = _audit(config, window, form, file)
     if trouble and (output or form != "md"):  # what is read here does not say it itself
         click.echo(f"error: {trouble}", err=True)
     if output:
@@ -63,11 +63,12 @@ def _window(since: str, as_of: str | None) -> Window:
         raise ValueError(f"--since: {error}") from error
 
 
-def _audit(config: Config, window: Window, form: str) -> tuple[str, str, str]:
+def _audit(config: Config, window: Window, form: str, file: str | None) -> tuple[str, str, str]:
     """The text, the verdict, and why the tables can't be read, else ""."""
     from analyzer.audit.document import document_of
     from analyzer.audit.facts import read
     from analyzer.audit.figures import figures_of
+    from analyzer.audit.pasted import pasted
     from analyzer.audit.steps import steps_of
     from analyzer.audit.verdicts import judge, worst
     from analyzer.source import Source, SourceError
@@ -83,10 +84,10 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str, str]:
         click.echo(f"error: {error}", err=True)
         sys.exit(MISCONFIGURED)
     except (SourceError, UnreachableError) as error:
-        return _unreadable(window, str(error), form), "critical", str(error)
+        return _unreadable(window, str(error), form, file), "critical", str(error)
     figures = figures_of(facts, config.audit)
     findings = judge(figures, config.audit)
-    steps = steps_of(findings, figures)
+    steps = pasted(steps_of(findings, figures), sys.argv[0], file)
     verdict = worst([finding.verdict for finding in findings])
     if form == "json":
         return _json(document_of(figures, findings, steps)), verdict, ""
@@ -105,13 +106,15 @@ def _audit(config: Config, window: Window, form: str) -> tuple[str, str, str]:
     return page(title, span, sections, figures.runs, limit), verdict, ""
 
 
-def _unreadable(window: Window, cause: str, form: str) -> str:
+def _unreadable(window: Window, cause: str, form: str, file: str | None) -> str:
     from analyzer.audit.document import unreadable
     from analyzer.audit.markdown import markdown
     from analyzer.audit.page import page
+    from analyzer.audit.pasted import pasted
     from analyzer.audit.sections import Section
 
     document = unreadable(window, cause)
+    document["next"] = pasted(document["next"], sys.argv[0], file)
     if form == "json":
         return _json(document)
     steps = [f"{step.text}: {step.command}" for step in document["next"]]
