@@ -126,11 +126,15 @@ class Delivery:
             try:
                 if managed.crashed(config):
                     log.error("the managed QuestDB has crashed, starting it again")
-                    self.endpoint = resolve(config)
+                    found = resolve(config)
                 elif (server := managed.status(config)) is not None:
-                    self.endpoint = managed.endpoint_of(server, config)
+                    found = managed.endpoint_of(server, config)
+                    if found == self.endpoint:
+                        continue
                 else:
                     continue
-                sink.move(self.endpoint.http_url)
+                self.endpoint = found
+                sink.move(found.http_url)
+                shipper.attempt()  # it may be at the end of a long back-off
             except OperatorError as error:
                 log.error("QuestDB can't be started, rows wait in the journal", cause=str(error))

@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable
 
 import structlog
 
-from collector import bounds
 from collector.backoff import backoff
 from collector.config import JournalConfig
 from collector.deadletters import DeadLetters
 from collector.metrics import Metrics
-from collector.outages import Outages, Position
-from collector.segment import SEGMENT_HEADER, Damage, Record, read_records
+from collector.outages import Outages
+from collector.reader import POST_BYTES, JournalReader
+from collector.segment import Record
 from collector.sink import RefusedError, Sink, UnavailableError
 from collector.store import Cursor, JournalStore
 
 log = structlog.get_logger()
 
-POST_BYTES = bounds.POST.limit
 POST_INTERVAL = 0.1
 """Seconds between posts while there is less than a full one to send."""
 RETRY_FIRST, RETRY_CAP = 0.1, 10.0
 TRIM_SECONDS = 5.0
-UNKNOWN_US = 86_400_000_000
-"""How far back lost rows are declared where nothing tells when they were received."""
 LOOK_SECONDS = 5.0
 """How often the server is asked who it is and whether a table is suspended."""
 
@@ -53,19 +48,8 @@ class Shipper(threading.Thread):
         self._stop_at: float | None = None
         self._wake = threading.Event()
         self._failed = False
-        self._file: BinaryIO | None = None
-        self._file_segment = 0
-        self._on_damage = on_damage
         self._outages = outages or Outages(store)
-        self._damaged_since: int | None = None
-        """Time of receipt (µs) of the newest row before damage whose end is not yet known; 0: nothing tells."""
-        self._read_recv_us = 0
-        self._read_bytes = 0
-        self._read_parts: list[tuple[Position, int]] = []
-        """Of the records read last: where each begins, and its rows."""
-        metrics.fills[bounds.POST.name] = lambda: self._read_bytes
-        metrics.fills[bounds.RECORD.name] = lambda: self._largest_record
-        self._largest_record = 0
+        self._reader = JournalReader(store, dead, metrics, on_damage)
         self.turns = 0
         """Rounds, looks at the server and attempts to post, whether or not they succeed."""
         self.unavailable = ""
@@ -82,6 +66,17 @@ class Shipper(threading.Thread):
         self.join(timeout + 5)
         return self.drained()
 
+    def attempt(self) -> None:
+        """Try at once: whatever kept QuestDB away is known to be over."""
+        self._wake.set()
+
+    def _pause(self, seconds: float) -> bool:
+        """Wait, unless there is a reason to try at once. True when asked to stop."""
+        self._wake.wait(max(seconds, 0.0))
+        if self._stop_at is None:
+            self._wake.clear()
+        return self._stop_at is not None
+
     def run(self) -> None:
         while True:
             try:
@@ -90,10 +85,9 @@ class Shipper(threading.Thread):
             except Exception as error:  # a thread that dies silently would be the end of shipping
                 log.exception("shipper failed, starting over", remedy="report it; rows wait in the journal")
                 self.unavailable = f"shipper failed: {error!r}"
-                if self._stop_at is not None or self._wake.wait(RETRY_CAP):
+                if self._stop_at is not None or self._pause(RETRY_CAP):
                     break
-        if self._file is not None:
-            self._file.close()
+        self._reader.close()
         self._sink.close()
 
     def _ship(self) -> None:
@@ -105,19 +99,19 @@ class Shipper(threading.Thread):
                 if not self._look_at_server():
                     break
                 look_at = started + LOOK_SECONDS
-            records, cursor = self._read()
+            records, cursor = self._reader.read()
             if records:
                 if not self._deliver(records):
                     break
                 self._metrics.shipped_recv_us = records[-1].recv_us
-                self._outages.delivered(self._read_parts, (cursor.segment, cursor.offset))
+                self._outages.delivered(self._reader.parts, (cursor.segment, cursor.offset))
             if self._failed:
                 # It may have been started anew: look before the cursor says that its predecessor's rows are safe.
                 look_at, self._failed = 0.0, False
             if cursor != self._store.cursor:
                 self._acknowledge(cursor)
             self._outages.reached((cursor.segment, cursor.offset))
-            self._tell_damage()
+            self._reader.tell_damage()
             if started >= trim_at:
                 self._store.trim(
                     self._config.retain, min(self._config.retain_bytes, self._config.max_bytes // 4)
@@ -146,7 +140,7 @@ class Shipper(threading.Thread):
             if not cause:
                 break
             self._tell_unavailable(cause, remedy)
-            if self._stop_at is not None or self._wake.wait(next(delays)):
+            if self._stop_at is not None or self._pause(next(delays)):
                 if stopping:
                     return False
                 stopping = True
@@ -154,7 +148,7 @@ class Shipper(threading.Thread):
         cursor = self._store.cursor
         if cursor.server != server:
             if cursor.server:
-                self._read_recv_us, self._damaged_since = 0, None
+                self._reader.restart()
                 # Its acknowledgement may have come before its fsync; deduplication makes what it has harmless.
                 log.warning("QuestDB was started anew, sending again what the journal still holds")
                 cursor = self._store.oldest(server)
@@ -181,96 +175,13 @@ class Shipper(threading.Thread):
 
     def drained(self) -> bool:
         """Whether everything in the journal is acknowledged."""
-        cursor = self._store.cursor
-        size, following = self._store.readable(cursor.segment)
-        return following is None and cursor.offset >= size
+        return self._reader.drained()
 
     def _wait_for_more(self, pause: float) -> None:
-        if self._stop_at is None:
-            self._wake.wait(max(pause, 0.0))
+        if self._stop_at is None and not self._pause(pause):
             with self._store.grown:
-                if self.drained() and not self._wake.is_set():
+                if self.drained() and self._stop_at is None:
                     self._store.grown.wait(0.5)
-
-    def _read(self) -> tuple[list[Record], Cursor]:
-        """The next records, at most POST_BYTES, and the cursor after them."""
-        records: list[Record] = []
-        self._read_parts = []
-        size = 0
-        cursor = self._store.cursor
-        end, following = self._store.readable(cursor.segment)
-        if cursor.offset >= end and following is not None:
-            cursor = Cursor(following, 0, cursor.server)
-            end, _ = self._store.readable(following)
-        if cursor.offset < len(SEGMENT_HEADER) <= end:
-            cursor = Cursor(cursor.segment, len(SEGMENT_HEADER), cursor.server)
-        if (
-            cursor.offset < end < len(SEGMENT_HEADER) and following is not None
-        ):  # less than a header, and no more will come
-            self._damage_begins(cursor)
-            return records, Cursor(cursor.segment, end, cursor.server)
-        for after, item in self._records(cursor, end):
-            if isinstance(item, Damage):
-                self._quarantine(cursor.segment, item)
-                self._damage_begins(cursor)
-            else:
-                if self._damaged_since is not None:
-                    self._damage_ends(item.recv_us)
-                self._read_recv_us = item.recv_us
-                records.append(item)
-                self._read_parts.append(((cursor.segment, cursor.offset), len(item.ends)))
-                size += len(item.data)
-                self._largest_record = max(self._largest_record, len(item.data))
-            cursor = Cursor(cursor.segment, after, cursor.server)
-            if size >= POST_BYTES:
-                break
-        self._read_bytes = size
-        return records, cursor
-
-    def _records(self, cursor: Cursor, end: int) -> Iterator[tuple[int, Record | Damage]]:
-        if cursor.offset >= end:
-            return
-        if self._file is None or self._file_segment != cursor.segment:
-            if self._file is not None:
-                self._file.close()
-            try:
-                self._file = self._store.path(cursor.segment).open("rb")
-            except FileNotFoundError:
-                self._file = None
-                log.error("a segment of the journal is gone, its rows are lost", segment=cursor.segment)
-                self._damage_begins(cursor)
-                self._store.forget(cursor.segment)
-                return
-            self._file_segment = cursor.segment
-        yield from read_records(self._file, cursor.offset, end)
-
-    def _damage_begins(self, cursor: Cursor) -> None:
-        if self._damaged_since is None:
-            self._damaged_since = self._read_recv_us or self._store.newest_before(cursor)
-
-    def _damage_ends(self, until_us: int) -> None:
-        since = self._damaged_since or until_us - UNKNOWN_US
-        self._damaged_since = None
-        self._on_damage(min(since, until_us), until_us)
-
-    def _tell_damage(self) -> None:
-        """Damage at the very end of what there is: it lasts until now."""
-        if self._damaged_since is not None and self.drained():
-            self._damage_ends(time.time_ns() // 1000)
-
-    def _quarantine(self, segment: int, damage: Damage) -> None:
-        path: Path = self._store.path(segment)
-        log.error(
-            "journal damaged, the bytes are put aside",
-            file=path.name,
-            offset=damage.offset,
-            bytes=damage.end - damage.offset,
-        )
-        self._metrics.damaged_bytes += damage.end - damage.offset
-        assert self._file is not None
-        self._file.seek(damage.offset)
-        data = self._file.read(min(damage.end - damage.offset, 16 << 20))
-        self._dead.add("damaged", f"{path.name}@{damage.offset}", "checksum or framing is wrong", data)
 
     def _acknowledge(self, cursor: Cursor) -> None:
         try:
@@ -321,7 +232,7 @@ class Shipper(threading.Thread):
                 self._metrics.posted_bytes += sum(len(piece) for piece in pieces)
                 return True
             # Once asked to stop, one attempt more is enough: the journal keeps the rows for the next start.
-            if self._stop_at is not None or self._wake.wait(delay):
+            if self._stop_at is not None or self._pause(delay):
                 if stopping:
                     return False
                 stopping = True

@@ -81,8 +81,7 @@ class JournalModel(RuleBasedStateMachine):
         self.shipper._stop_at = 0.0  # one attempt and no waiting
 
     def close(self) -> None:
-        if self.shipper._file is not None:
-            self.shipper._file.close()
+        self.shipper._reader.close()
         self.store.close()
 
     def rows_from(self, path: Path, offset: int) -> set[bytes]:
@@ -116,7 +115,7 @@ class JournalModel(RuleBasedStateMachine):
     def ship(self) -> None:
         if not self.server.up or not self.shipper._look_at_server():
             return
-        records, cursor = self.shipper._read()
+        records, cursor = self.shipper._reader.read()
         if not records or self.shipper._deliver(records):
             self.shipper._acknowledge(cursor)
 

@@ -23,6 +23,7 @@ from collector.sink import QuestDBSink, RefusedError, UnavailableError, classify
 from collector.store import Cursor, JournalStore
 from tests.conftest import query, wait_rows
 from tests.faulty_proxy import Fault, FaultyProxy
+from tests.processes import wait_until
 
 T0 = 1_700_000_000_000_000
 
@@ -88,6 +89,25 @@ def test_everything_arrives_in_spite_of_every_kind_of_bad_answer(
     assert stored(database) == [f"id{n}" for n in range(1000)]
     assert rig.metrics.post_failures == len(faults)
     assert rig.metrics.posted_rows == 1000
+    proxy.close()
+    rig.store.close()
+
+
+def test_the_wait_for_the_next_attempt_ends_when_the_server_is_known_to_be_back(
+    tmp_path: Path, database: Endpoint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("collector.shipper.RETRY_FIRST", 3600.0)
+    monkeypatch.setattr("collector.shipper.RETRY_CAP", 3600.0)
+    proxy = FaultyProxy(database.http_url, lambda n: 503)
+    rig = Rig(tmp_path, proxy.url)
+    rig.write(0, 10)
+    rig.shipper.start()
+    wait_until(lambda: rig.metrics.post_failures == 1)
+    proxy.fault = lambda n: None
+    rig.shipper.attempt()
+    finish(rig.shipper)
+    wait_rows(database, "trades", 10)
+    assert rig.metrics.post_failures == 1
     proxy.close()
     rig.store.close()
 
@@ -209,7 +229,7 @@ class Told:
 
 def test_damage_in_the_first_record_since_a_start_is_declared(tmp_path: Path, database: Endpoint) -> None:
     rig, told = Rig(tmp_path, database.http_url), Told()
-    rig.shipper._on_damage = told
+    rig.shipper._reader._on_damage = told
     rig.write(0, 20)
     rig.store.begin_segment(segment_header(T0 // 10**6 + 5))
     rig.write(20, 40)
@@ -231,14 +251,14 @@ def test_damage_met_again_after_a_restart_of_the_server_keeps_its_bounds(
     rig, told = Rig(tmp_path, database.http_url), Told()
     rig.store.path(1).write_bytes(segment_header(T0 // 10**6 - 50))
     rig.store.begin_segment(SEGMENT_HEADER)
-    rig.shipper._on_damage = told
+    rig.shipper._reader._on_damage = told
     rig.write(0, 30)
     path = rig.store.path(2)
     data = bytearray(path.read_bytes())
     data[60] ^= 0x10
     path.write_bytes(data)
     rig.store.acknowledge(Cursor(2, len(data), "another server"))
-    rig.shipper._read_recv_us = T0 + 10**9  # of what was read before the server was started anew
+    rig.shipper._reader._recv_us = T0 + 10**9  # of what was read before the server was started anew
     rig.shipper.start()
     finish(rig.shipper)
     assert told.intervals == [(T0 - 50 * 10**6, T0)]
@@ -252,7 +272,7 @@ def test_a_segment_that_is_gone_or_too_short_does_not_stop_shipping(
     tmp_path: Path, database: Endpoint, harm: str
 ) -> None:
     rig, told = Rig(tmp_path, database.http_url), Told()
-    rig.shipper._on_damage = told
+    rig.shipper._reader._on_damage = told
     rig.write(0, 10)
     for first in (10, 20):
         rig.store.begin_segment(SEGMENT_HEADER)
