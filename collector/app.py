@@ -14,7 +14,6 @@ import structlog
 from collector import bounds, state
 from collector.alarms import Alarms
 from collector.capture import captures_of
-from collector.config import Config
 from collector.connection import now_us
 from collector.database.endpoint import Endpoint
 from collector.database.observed import observed
@@ -34,6 +33,7 @@ from collector.progress import Progress
 from collector.repair import Repairer, is_repairable
 from collector.roster import Roster
 from collector.rows import Row
+from collector.settings import Config
 from collector.stats import Sampler, process_name
 from collector.store import JournalStore
 from collector.venue import Venue

@@ -25,8 +25,8 @@ import structlog
 
 from collector import bounds
 from collector.capture_files import CaptureFiles
-from collector.config import FeedConfig
 from collector.exchanges.base import Request
+from collector.settings import FeedConfig
 
 log = structlog.get_logger()
 

@@ -13,7 +13,7 @@ import structlog
 
 from collector import logs
 from collector.capture import captures_of
-from collector.config import CHANNELS, Config, ConfigError, FeedConfig, Size, load
+from collector.config import ConfigError, load
 from collector.deadletters import DeadLetters
 from collector.errors import reports_errors
 from collector.exchanges import EXCHANGES
@@ -23,6 +23,7 @@ from collector.journal import Journal
 from collector.metrics import Metrics
 from collector.roster import Roster
 from collector.rows import Row
+from collector.settings import CHANNELS, Config, FeedConfig, Size
 from collector.simulator.cli import DurationParam, run_async, stop_signals
 from collector.venue import Venue
 

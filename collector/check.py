@@ -17,12 +17,13 @@ from rich.table import Table
 from websockets.exceptions import InvalidHandshake
 
 from collector import instruments
-from collector.config import Config, load
+from collector.config import load
 from collector.database import managed
 from collector.database.endpoint import DatabaseError, Endpoint, of_url, require_supported
 from collector.database.migrate import pending
 from collector.errors import FAILED, OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
+from collector.settings import Config
 from collector.sink import QuestDBSink, UnavailableError
 from collector.transport import open_connection
 

@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import structlog
 
-from collector.config import Config
 from collector.database.endpoint import Endpoint, UnsupportedServerError, require_supported, resolve
 from collector.database.migrate import migrate
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError
 from collector.metrics import Metrics
 from collector.outages import Outages
+from collector.settings import Config
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink
 from collector.store import JournalStore

@@ -23,13 +23,14 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from collector.config import Duration, load
+from collector.config import load
 from collector.database import managed
 from collector.database.endpoint import Endpoint, connect, resolve
 from collector.database.migrate import migrate
 from collector.demo_analysis import analyse
 from collector.errors import OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
+from collector.settings import Duration
 from collector.simulator import SIMULATORS
 
 FOLDER = Path("var/demo")

@@ -11,13 +11,13 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from collector.config import CHANNELS, FeedConfig
 from collector.errors import BAD_CONFIG, FAILED, OperatorError, reports_errors
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import REPAIRABLE, Instrument
 from collector.gate import Gates
 from collector.instruments import UNANSWERED, fetch_listing, rest_url
 from collector.rest import Rest
+from collector.settings import CHANNELS, FeedConfig
 from collector.symbols import select
 
 FORMAT = click.option(

@@ -13,12 +13,13 @@ import msgspec
 import structlog
 
 from collector.backoff import backoff
-from collector.config import ConfigError, FeedConfig
+from collector.config import ConfigError
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import BadAnswerError, Instrument, Request
 from collector.gate import Gates
 from collector.rest import RequestRefusedError, Rest
 from collector.rows import ListedInstrument
+from collector.settings import FeedConfig
 from collector.symbols import hint, is_dynamic
 
 log = structlog.get_logger()

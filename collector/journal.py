@@ -20,12 +20,12 @@ from typing import NamedTuple
 import structlog
 
 from collector import bounds
-from collector.config import JournalConfig
 from collector.encode import RowEncoder
 from collector.errors import OperatorError
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, Liquidation, Row, Ticker, Trade
 from collector.segment import encode_record, segment_header
+from collector.settings import JournalConfig
 from collector.store import JournalStore
 
 log = structlog.get_logger()

@@ -11,10 +11,11 @@ import msgspec
 from rich.console import Console
 from rich.table import Table
 
-from collector.config import Duration, load
+from collector.config import load
 from collector.control import ask
 from collector.errors import OperatorError, reports_errors
 from collector.memory import MOST_FRAMES, MOST_ROWS, Report
+from collector.settings import Duration
 
 config_option = click.option(
     "--config", metavar="FILE", help="Configuration file; default: evenkeel.toml if it exists."

@@ -9,7 +9,6 @@ from typing import Any, NamedTuple
 import msgspec
 import structlog
 
-from collector.config import FeedConfig
 from collector.deadletters import DeadLetters
 from collector.encode import ENCODE_ERRORS
 from collector.exchanges.base import (
@@ -30,6 +29,7 @@ from collector.journal import Journal
 from collector.merged import MergedTickers
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, FeedEvent, Gap, Liquidation, Row, Ticker, Trade
+from collector.settings import FeedConfig
 from collector.tally import Tally
 from collector.untimed import UntimedStates
 

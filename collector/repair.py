@@ -11,12 +11,12 @@ import msgspec
 import psycopg
 import structlog
 
-from collector.config import FeedConfig
 from collector.connection import now_us
 from collector.database.endpoint import DatabaseError, Endpoint, connect
 from collector.exchanges.base import REPAIRABLE, BadAnswerError, History, Hole, Instrument
 from collector.rest import RequestRefusedError, Rest
 from collector.rows import Gap, Row, Trade
+from collector.settings import FeedConfig
 from collector.venue import Venue
 
 log = structlog.get_logger()

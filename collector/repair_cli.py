@@ -16,7 +16,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from collector import logs
-from collector.config import Config, Duration, FeedConfig, load
+from collector.config import load
 from collector.database.endpoint import Endpoint, resolve
 from collector.database.migrate import migrate
 from collector.encode import RowEncoder
@@ -25,6 +25,7 @@ from collector.gate import Gates
 from collector.instruments import Directory, check_feeds, rest_url
 from collector.repair import Outcome, Repair, beside, is_repairable, waiting
 from collector.rows import Row
+from collector.settings import Config, Duration, FeedConfig
 from collector.sink import QuestDBSink, RefusedError, UnavailableError
 from collector.venue import Venue
 

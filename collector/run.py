@@ -16,7 +16,7 @@ import structlog
 
 from collector import logs
 from collector.app import App
-from collector.config import Config, ConfigError, Duration, load
+from collector.config import ConfigError, load
 from collector.control import ControlServer
 from collector.database.endpoint import (
     DatabaseError,
@@ -28,6 +28,7 @@ from collector.database.endpoint import (
 from collector.errors import reports_errors
 from collector.health import HealthServer
 from collector.instruments import Directory, check_feeds
+from collector.settings import Config, Duration
 from collector.store import JournalStore
 
 log = structlog.get_logger()

@@ -9,12 +9,12 @@ from collections.abc import Callable
 import structlog
 
 from collector.backoff import backoff
-from collector.config import JournalConfig
 from collector.deadletters import DeadLetters
 from collector.metrics import Metrics
 from collector.outages import Outages
 from collector.reader import POST_BYTES, JournalReader
 from collector.segment import Record
+from collector.settings import JournalConfig
 from collector.sink import RefusedError, Sink, UnavailableError
 from collector.store import Cursor, JournalStore
 

@@ -6,12 +6,12 @@ import msgspec
 import structlog
 
 from collector.capture import Capture
-from collector.config import FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import Request, Stream
 from collector.gate import Gates
 from collector.instruments import UNANSWERED, Directory, Listing, fetch_listing, rest_url
 from collector.rest import Rest
+from collector.settings import FeedConfig
 from collector.symbols import is_dynamic, needs_turnover
 
 log = structlog.get_logger()

@@ -15,10 +15,11 @@ import psycopg
 from rich.console import Console
 from rich.table import Table
 
-from collector.config import Config, Duration, FeedConfig, load
+from collector.config import load
 from collector.database.endpoint import DatabaseError, Endpoint, connect, resolve
 from collector.declared import FOR_EVER, Interval, declared
 from collector.errors import BAD_CONFIG, FAILED, OperatorError, reports_errors
+from collector.settings import Config, Duration, FeedConfig
 from collector.simulator import sent as fingerprints
 from collector.simulator.compare import NUMBERS, Gaps, Outcome, compare, total
 from collector.simulator.ledger import TICKER_FIELDS, read_ledger

@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 
 import psycopg
 
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint, connect
 from collector.database.migrate import APPLY_TIMEOUT, _repeatable, migrate
+from collector.settings import RetentionConfig
 
 MARKER = "evenkeel_test_server"
 """A table of this name says that the server is for tests, so that everything in it may be dropped."""

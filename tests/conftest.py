@@ -18,7 +18,6 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import (
     PG_PASSWORD,
@@ -29,6 +28,7 @@ from collector.database.endpoint import (
     require_supported,
     wait_until_ready,
 )
+from collector.settings import QuestDBConfig
 from tests.anew import MARKER, anew
 
 IMAGE = "questdb/questdb:9.3.4"

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
+from collector.settings import RetentionConfig
 from tests.anew import anew, empty, settle
 from tests.conftest import query, wait_rows
 

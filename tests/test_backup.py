@@ -9,11 +9,11 @@ import pytest
 from click.testing import CliRunner, Result
 
 from collector.cli import main
-from collector.config import QuestDBConfig, RetentionConfig, Size
 from collector.database import managed
 from collector.database.endpoint import resolve
 from collector.database.migrate import migrate
 from collector.rows import Trade
+from collector.settings import QuestDBConfig, RetentionConfig, Size
 from tests.analyzer.fixtures import store, trade
 from tests.conftest import query, wait_rows
 

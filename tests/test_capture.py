@@ -12,13 +12,13 @@ import pytest
 
 from collector.capture import Capture, captures_of
 from collector.capture_files import CaptureFiles, whole_bytes
-from collector.config import FeedConfig, Size
 from collector.database.endpoint import Endpoint
 from collector.demo import feed_table
 from collector.errors import OperatorError
 from collector.exchanges.base import Request
 from collector.replay.carriers import Carried
 from collector.replay.recording import Recording, chosen, lines
+from collector.settings import FeedConfig, Size
 from collector.simulator import SIMULATORS
 from tests.conftest import query
 from tests.processes import background, collector

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import yaml
 
-from collector.config import QuestDBConfig
 from collector.database import managed
+from collector.settings import QuestDBConfig
 
 ROOT = Path(__file__).parents[1]
 FILE = ROOT / "docker-compose.yml"

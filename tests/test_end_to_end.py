@@ -12,10 +12,10 @@ from pathlib import Path
 import psycopg
 import pytest
 
-from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import DatabaseError, Endpoint
 from collector.database.migrate import pending
+from collector.settings import QuestDBConfig
 from tests.conftest import query
 from tests.processes import background, collector, config_file, wait_until
 

@@ -24,7 +24,6 @@ from click.testing import CliRunner
 
 from analyzer import config as analyzer_config
 from collector.cli import main
-from collector.config import QuestDBConfig, Size
 from collector.database import managed, runtime
 from collector.database.endpoint import (
     DatabaseError,
@@ -36,6 +35,7 @@ from collector.database.endpoint import (
     wait_until_ready,
 )
 from collector.database.migrate import migrations
+from collector.settings import QuestDBConfig, Size
 from tests.conftest import query
 
 

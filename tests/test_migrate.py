@@ -10,9 +10,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collector.config import Duration, RetentionConfig
 from collector.database.endpoint import DatabaseError, Endpoint, connect
 from collector.database.migrate import migrate, migrations, pending, set_ttls, split
+from collector.settings import Duration, RetentionConfig
 from tests.anew import empty
 from tests.conftest import query, wait_rows
 from tests.processes import wait_until

@@ -13,10 +13,10 @@ from typing import Any
 import psycopg
 import pytest
 
-from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import DatabaseError
 from collector.demo import free_port
+from collector.settings import QuestDBConfig
 from tests.analyzer.fixtures import analyzer
 from tests.conftest import query
 from tests.processes import background, wait_until

@@ -13,13 +13,13 @@ from typing import Any
 
 import pytest
 
-from collector.config import RetentionConfig
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
 from collector.declared import declared
 from collector.demo import feed_table
 from collector.encode import RowEncoder
 from collector.rows import Gap
+from collector.settings import RetentionConfig
 from collector.sink import QuestDBSink
 from tests.conftest import query, wait_rows
 from tests.processes import background, collector, wait_until

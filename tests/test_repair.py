@@ -11,12 +11,12 @@ from typing import Any
 
 import pytest
 
-from collector.config import FeedConfig, RetentionConfig
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
 from collector.repair import AT_ONCE, waiting
 from collector.repair_cli import Posting
 from collector.rows import Gap
+from collector.settings import FeedConfig, RetentionConfig
 from collector.simulator import SIMULATORS
 from tests.conftest import query, wait_rows
 from tests.processes import background, collector, config_file, wait_until

@@ -11,10 +11,10 @@ from urllib.parse import quote
 import httpx
 import pytest
 
-from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import Endpoint
 from collector.demo import free_port
+from collector.settings import QuestDBConfig
 from tests.conftest import query
 from tests.faults.wire_proxy import WireProxy
 from tests.processes import CLEAN_ENVIRONMENT, background, wait_until

@@ -13,10 +13,10 @@ from pathlib import Path
 import httpx
 import pytest
 
-from collector.config import QuestDBConfig
 from collector.database import ending, managed
 from collector.database.endpoint import Endpoint
 from collector.demo import free_port
+from collector.settings import QuestDBConfig
 from tests.conftest import query
 from tests.processes import CLEAN_ENVIRONMENT, background, config_file, wait_until
 

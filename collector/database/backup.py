@@ -12,10 +12,10 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
-from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import connect
 from collector.errors import OperatorError
+from collector.settings import QuestDBConfig
 
 PARTS = ("db", "conf", ".checkpoint")
 """Folders of the server's data that a backup holds; the rest are logs, temporary files and the console's assets."""

@@ -16,13 +16,14 @@ from rich.console import Console
 from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn
 from rich.table import Table
 
-from collector.config import Config, load
+from collector.config import load
 from collector.database import managed, runtime
 from collector.database.backup import backup, restore
 from collector.database.endpoint import Endpoint, answers, connect, of_url, require_supported, resolve
 from collector.database.migrate import migrate as apply_migrations
 from collector.errors import FAILED, OperatorError, reports_errors
 from collector.notify import Notifier
+from collector.settings import Config
 
 config_option = click.option(
     "--config", metavar="FILE", help="Configuration file; default: evenkeel.toml if it exists."

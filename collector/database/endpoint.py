@@ -12,8 +12,8 @@ import msgspec
 import psycopg
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from collector.config import QuestDBConfig
 from collector.errors import OperatorError
+from collector.settings import QuestDBConfig
 
 OLDEST = (9, 0)
 """Arrays (`DOUBLE[][]`) and line protocol 2 came with 9.0."""

@@ -22,10 +22,10 @@ import click
 import msgspec
 import psutil
 
-from collector.config import QuestDBConfig
 from collector.database import ending, ports, runtime
 from collector.database.endpoint import PG_PASSWORD, PG_USER, DatabaseError, Endpoint, answers, pg_url
 from collector.database.runtime import Say
+from collector.settings import QuestDBConfig
 
 STATE_FILE = "evenkeel-server.json"
 SUPERVISED_FILE = "evenkeel-server.supervised"

@@ -18,8 +18,8 @@ from typing import Any
 import msgspec
 import psycopg
 
-from collector.config import RetentionConfig
 from collector.database.endpoint import DatabaseError, Endpoint, connect
+from collector.settings import RetentionConfig
 
 Connection = psycopg.Connection[tuple[Any, ...]]
 

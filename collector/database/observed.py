@@ -6,8 +6,8 @@ import socket
 from typing import NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from collector.config import QuestDBConfig
 from collector.database import ending
+from collector.settings import QuestDBConfig
 
 
 class Server(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Protocol
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.rows import Liquidation, Row, Trade
+from collector.settings import FeedConfig
 
 
 class Limits(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,13 +19,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import binance_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.binance_rest import BinanceHistory
 from collector.exchanges.binance_topics import Liquidations, OrderBook, Tickers, Trades
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 STREAMS_PER_CONNECTION = 400
 """Of ours; the venue allows 1,024 of its own, and tickers take two."""

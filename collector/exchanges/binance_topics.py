@@ -7,7 +7,6 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Broken, Fetch, Instrument, Item, Notice, Request, Resynced
 from collector.exchanges.states import JoinedBook, Snapshot, TickerTopic, TradeTopic, Update
 from collector.exchanges.topic import (
@@ -22,6 +21,7 @@ from collector.exchanges.topic import (
     number,
 )
 from collector.rows import Liquidation, Trade
+from collector.settings import FeedConfig
 
 API = {"linear": "/fapi/v1", "inverse": "/dapi/v1", "spot": "/api/v3"}
 SNAPSHOT_LEVELS = 1000

@@ -20,13 +20,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import bitmex_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.bitmex_rest import BitmexHistory
 from collector.exchanges.bitmex_topics import TOPICS
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 STREAMS_PER_CONNECTION = 400
 TABLE, DATA, SYMBOL, FILTER = b'"table":"', b'"data":[', b'"symbol":"', b'"filter":{"symbol":"'

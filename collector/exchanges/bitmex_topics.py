@@ -7,12 +7,12 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Instrument, Item
 from collector.exchanges.isotime import iso_us
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
 from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, base_units, number
 from collector.rows import Liquidation, Trade
+from collector.settings import FeedConfig
 
 SIDES = {"Buy": "buy", "Sell": "sell"}
 SHALLOW = 25

@@ -15,13 +15,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import bybit_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.bybit_rest import BybitHistory
 from collector.exchanges.bybit_topics import TOPICS
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 ARGS_PER_REQUEST = 10
 """A limit of spot; kept on all markets, so that a rejected batch is small."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Broken, Item, Notice, Resynced
 from collector.exchanges.states import BookTopic, TradeTopic
 from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic, UpdateId, number
 from collector.rows import Liquidation, Ticker, Trade
+from collector.settings import FeedConfig
 
 BOOK_DEPTHS = (1, 50, 200, 1000)
 TAKER = {"Buy": "buy", "Sell": "sell"}

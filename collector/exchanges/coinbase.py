@@ -20,7 +20,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import coinbase_rest
 from collector.exchanges.base import (
     UNREADABLE,
@@ -37,6 +36,7 @@ from collector.exchanges.coinbase_rest import CoinbaseHistory
 from collector.exchanges.coinbase_topics import CHANNELS, lost, products, topics
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 PRODUCTS_PER_CONNECTION = 100
 """Not documented; what one connection carries without its queue growing at the venue."""

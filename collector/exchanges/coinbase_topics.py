@@ -8,7 +8,6 @@ from typing import Annotated, Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import BadAnswerError, Broken, Item, Stream
 from collector.exchanges.coinbase_rest import decoded
 from collector.exchanges.coinbase_sides import TradeSides
@@ -16,6 +15,7 @@ from collector.exchanges.isotime import iso_us
 from collector.exchanges.states import BookTopic, NumberedTrades, TickerTopic
 from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, number
 from collector.rows import Trade
+from collector.settings import FeedConfig
 
 KEPT_LEVELS = 5000
 """A side: the venue sends the whole book, of which the farthest levels are not kept."""

@@ -18,13 +18,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import deribit_rest
 from collector.exchanges.base import REPAIRABLE, Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.deribit_rest import DeribitHistory
 from collector.exchanges.deribit_topics import CHANNELS, INTERVAL, topics
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 CHANNELS_PER_CONNECTION = 500
 """Not documented for certain; what others keep to."""

@@ -8,11 +8,11 @@ from typing import Any, Literal
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Broken, Item, Notice, Resynced, Stream
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
 from collector.exchanges.topic import INFINITY, Milliseconds, Price, Size, Topic, UpdateId
 from collector.rows import Liquidation, Trade
+from collector.settings import FeedConfig
 
 INTERVAL = "100ms"
 """The finest that needs no account ("raw" does)."""

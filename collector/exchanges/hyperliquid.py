@@ -26,13 +26,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import hyperliquid_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Stream
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.hyperliquid_rest import HyperliquidHistory
 from collector.exchanges.hyperliquid_topics import TOPICS
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 STREAMS_PER_CONNECTION = 250
 # An address: 10 connections, 30 new ones and 2,000 frames of ours a minute, 1,200 of REST's weight.

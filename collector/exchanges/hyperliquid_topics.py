@@ -7,11 +7,11 @@ from typing import Annotated, Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Item
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
 from collector.exchanges.topic import INFINITY, Milliseconds, Price, Topic, UpdateId, number
 from collector.rows import Trade
+from collector.settings import FeedConfig
 
 TAKER = {"B": "buy", "A": "sell"}
 MOST_LEVELS = 100

@@ -16,13 +16,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import kraken_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.kraken_rest import KrakenHistory
 from collector.exchanges.kraken_topics import TOPICS, OrderBook
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 STREAMS_PER_CONNECTION = 200
 """Not documented; what a connection carries without its queue growing at the venue."""

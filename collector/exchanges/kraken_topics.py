@@ -6,13 +6,13 @@ from collections.abc import Callable
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Item
 from collector.exchanges.isotime import iso_us
 from collector.exchanges.kraken_digits import DigitBook
 from collector.exchanges.states import BookTopic, NumberedTrades, TickerTopic
 from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId
 from collector.rows import Trade
+from collector.settings import FeedConfig
 
 DEPTHS = (10, 25, 100, 500, 1000)
 SIDES = frozenset({"buy", "sell"})

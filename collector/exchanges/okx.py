@@ -22,13 +22,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges import okx_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.okx_rest import OkxHistory, OkxLiquidationHistory
 from collector.exchanges.okx_topics import topics
 from collector.exchanges.topic import Topic
+from collector.settings import FeedConfig
 
 CHANNELS = frozenset({"trades", "orderbook", "liquidations", "tickers"})
 TRADES_PER_CONNECTION, SYMBOLS_PER_CONNECTION = 300, 29

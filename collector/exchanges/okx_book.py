@@ -6,11 +6,11 @@ from typing import Literal
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Fetch, Instrument, Item, Notice, Request
 from collector.exchanges.okx_checksum import TextBook
 from collector.exchanges.states import JoinedBook, Level, Snapshot, Update
 from collector.exchanges.topic import Milliseconds, Price, Size, UpdateId
+from collector.settings import FeedConfig
 
 BOOK_LEVELS = 400
 

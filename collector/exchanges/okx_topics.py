@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Instrument, Item, Stream
 from collector.exchanges.okx_book import OrderBook
 from collector.exchanges.okx_rest import liquidation_content
 from collector.exchanges.states import NumberedTrades, TickerTopic
 from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Topic, UpdateId, base_units, number
 from collector.rows import Liquidation, Trade
+from collector.settings import FeedConfig
 
 SIDES = frozenset({"buy", "sell"})
 

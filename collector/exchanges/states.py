@@ -8,10 +8,10 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from collector.books import SampledBook
-from collector.config import FeedConfig
 from collector.exchanges.base import UNREADABLE, Bad, Broken, Fetch, Item, Resynced
 from collector.exchanges.topic import Topic
 from collector.rows import Ticker
+from collector.settings import FeedConfig
 
 Level = tuple[float, float]
 """(price, size in the venue's unit)"""

@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import msgspec
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Bad, Broken, Instrument, Item, Resynced, Stream, Subscribed
+from collector.settings import FeedConfig
 
 INFINITY = float("inf")
 MAX_MS = 10**13

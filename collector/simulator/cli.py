@@ -11,8 +11,8 @@ from typing import Any
 import click
 import msgspec
 
-from collector.config import Duration
 from collector.errors import reports_errors
+from collector.settings import Duration
 from collector.simulator import SIMULATORS, plants
 from collector.simulator.market import generated_symbols
 from collector.simulator.server import Options, serve

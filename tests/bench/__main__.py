@@ -14,10 +14,10 @@ from typing import Any
 
 import click
 
-from collector.config import QuestDBConfig, RetentionConfig
 from collector.database import managed
 from collector.database.endpoint import resolve
 from collector.database.migrate import migrate
+from collector.settings import QuestDBConfig, RetentionConfig
 from tests.bench import (
     catch_up_bench,
     collector_bench,

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from collector.config import Duration, FeedConfig
 from collector.exchanges.bybit import BybitDecoder
+from collector.settings import Duration, FeedConfig
 
 
 def feed(**changes: Any) -> FeedConfig:

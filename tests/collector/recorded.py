@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import Decoder, Instrument
+from collector.settings import Duration, FeedConfig
 
 RECORDINGS = Path(__file__).parents[3] / "shared/recordings"
 

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from collector.books import Book, SampledBook, Side
-from collector.config import Duration, FeedConfig
 from collector.exchanges.base import Broken, Item, Resynced
 from collector.exchanges.states import BookTopic
 from collector.rows import BookSnapshot
+from collector.settings import Duration, FeedConfig
 
 PRICES = st.integers(1, 60).map(lambda n: n / 4)
 SIZES = st.integers(0, 3).map(float)

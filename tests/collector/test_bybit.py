@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from collector.config import Duration
 from collector.exchanges.base import Bad, Broken, Notice, Rejected, Resynced, Send, Subscribed
 from collector.exchanges.bybit import Bybit
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
+from collector.settings import Duration
 from tests.collector.bybit_messages import book, decoder, feed, message, trade
 
 RECORDING = Path(__file__).parents[3] / "shared/recordings/bybit/linear_spot_20260809.jsonl.gz"

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import (
     Bad,
@@ -28,6 +27,7 @@ from collector.exchanges.coinbase import CoinbaseDecoder
 from collector.exchanges.coinbase_rest import CoinbaseHistory, instruments, turnover
 from collector.exchanges.coinbase_topics import TradeTopic
 from collector.rows import BookSnapshot, Ticker, Trade
+from collector.settings import Duration, FeedConfig
 from tests.fuzz.venues import RECORDINGS
 
 PRODUCT = "ABC-USD"

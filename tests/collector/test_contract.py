@@ -12,7 +12,6 @@ from typing import Any
 import msgspec
 import pytest
 
-from collector.config import CHANNELS, FeedConfig
 from collector.encode import RowEncoder
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import (
@@ -27,6 +26,7 @@ from collector.exchanges.base import (
     Subscribed,
 )
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
+from collector.settings import CHANNELS, FeedConfig
 from collector.simulator import SIMULATORS
 from collector.symbols import is_dynamic
 from tests.fuzz.decoders import Counts, Session

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from collector.config import FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import (
     Bad,
@@ -26,6 +25,7 @@ from collector.exchanges.base import (
 from collector.exchanges.hyperliquid_rest import HyperliquidHistory, instruments, tick, turnover
 from collector.replay.recording import Recording, detect
 from collector.rows import BookSnapshot, Ticker, Trade
+from collector.settings import FeedConfig
 from collector.simulator import SIMULATORS
 from tests.collector.recorded import RECORDINGS, decoder, taken
 

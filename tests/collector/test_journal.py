@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from collector.config import Duration, JournalConfig, Size
 from collector.errors import OperatorError
 from collector.journal import SHED_ORDER, Journal
 from collector.metrics import Metrics
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
 from collector.segment import SEGMENT_HEADER, Record, encode_record, read_records
+from collector.settings import Duration, JournalConfig, Size
 from collector.store import Cursor, JournalStore
 
 

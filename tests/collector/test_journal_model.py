@@ -15,11 +15,11 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from collector.config import JournalConfig
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError
 from collector.metrics import Metrics
 from collector.segment import SEGMENT_HEADER, Record, encode_record, read_records
+from collector.settings import JournalConfig
 from collector.shipper import Shipper
 from collector.sink import RefusedError, UnavailableError
 from collector.store import JournalStore

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import (
     Bad,
@@ -26,6 +25,7 @@ from collector.exchanges.kraken import KrakenDecoder
 from collector.exchanges.kraken_digits import DigitBook
 from collector.exchanges.kraken_rest import KrakenHistory, instruments, turnover
 from collector.rows import BookSnapshot, Ticker, Trade
+from collector.settings import Duration, FeedConfig
 from tests.fuzz.venues import RECORDINGS
 
 PAIR = "ABC/USD"

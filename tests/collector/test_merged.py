@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Resynced, Subscribed
 from collector.merged import MOST_ROWS, MOST_TIMES, MergedTickers
 from collector.recorder import Recorder, Source
 from collector.rows import BookSnapshot, Row, Ticker
+from collector.settings import FeedConfig
 
 NOW = 1_790_000_000_000_000
 WHERE = ("bitmex", "linear", "XBTUSDT")

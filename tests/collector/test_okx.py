@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import (
     Bad,
@@ -30,6 +29,7 @@ from collector.exchanges.okx import OkxDecoder
 from collector.exchanges.okx_checksum import TextBook
 from collector.exchanges.okx_rest import OkxHistory, OkxLiquidationHistory, instruments, turnover
 from collector.rows import BookSnapshot, Liquidation, Ticker, Trade
+from collector.settings import Duration, FeedConfig
 from tests.fuzz.venues import RECORDINGS
 
 MS = 1_700_000_000_000

@@ -12,12 +12,12 @@ from pathlib import Path
 import pytest
 
 from collector import outages, whereabouts
-from collector.config import QuestDBConfig
 from collector.database import ending
 from collector.database.observed import Managed, OfUrl, Server, observed
 from collector.outages import Outages
 from collector.rows import ProcessEvent
 from collector.segment import SEGMENT_HEADER, encode_record
+from collector.settings import QuestDBConfig
 from collector.store import Cursor, JournalStore
 
 S = 1_000_000

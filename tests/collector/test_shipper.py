@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from collector.config import Duration, JournalConfig
 from collector.database.endpoint import Endpoint
 from collector.deadletters import DeadLetters
 from collector.encode import RowEncoder
 from collector.metrics import Metrics
 from collector.rows import Trade
 from collector.segment import SEGMENT_HEADER, encode_record, segment_header
+from collector.settings import Duration, JournalConfig
 from collector.shipper import Shipper
 from collector.sink import QuestDBSink, RefusedError, UnavailableError, classify
 from collector.store import Cursor, JournalStore

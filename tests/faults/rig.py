@@ -13,11 +13,11 @@ from typing import Any
 
 import httpx
 
-from collector.config import QuestDBConfig, RetentionConfig
 from collector.database import managed
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
 from collector.demo import free_port
+from collector.settings import QuestDBConfig, RetentionConfig
 from tests.conftest import query
 from tests.faults.wire_proxy import WireProxy
 from tests.faulty_proxy import FaultyProxy

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from collector.config import FeedConfig
 from collector.exchanges.base import Bad, Broken, Item, Resynced, Stream
 from collector.rows import BookSnapshot, Levels, Liquidation, Ticker, Trade
+from collector.settings import FeedConfig
 
 MAX_US = 10**16
 """The year 2286."""

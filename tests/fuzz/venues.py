@@ -9,10 +9,10 @@ from functools import cache
 from pathlib import Path
 from urllib.parse import parse_qsl, urlsplit
 
-from collector.config import Duration, FeedConfig
 from collector.exchanges import EXCHANGES
 from collector.exchanges.base import Decoder, Instrument, Request, Stream
 from collector.replay.recording import Recording
+from collector.settings import Duration, FeedConfig
 from collector.simulator import SIMULATORS
 from collector.simulator.market import Market
 from collector.simulator.wire import Message, Topic

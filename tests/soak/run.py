@@ -18,11 +18,11 @@ import click
 import msgspec
 import psutil
 
-from collector.config import QuestDBConfig
 from collector.database import managed
 from collector.database.endpoint import connect, resolve
 from collector.demo import Exchange, end, feed_table, free_port, process
 from collector.errors import OperatorError
+from collector.settings import QuestDBConfig
 from tests.soak.sampler import Sample, Sampler
 
 SETTLE_SECONDS = 60.0
