@@ -68,9 +68,10 @@ def _audit(config: Config, window: Window, form: str, file: str | None) -> tuple
     from analyzer.audit.document import document_of
     from analyzer.audit.facts import read
     from analyzer.audit.figures import figures_of
+    from analyzer.audit.finding import worst
     from analyzer.audit.pasted import pasted
     from analyzer.audit.steps import steps_of
-    from analyzer.audit.verdicts import judge, worst
+    from analyzer.audit.verdicts import judge
     from analyzer.source import Source, SourceError
 
     try:

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, settings
 
-from collector.database import managed
+from collector.database import launch, managed
 from collector.database.endpoint import (
     PG_PASSWORD,
     PG_USER,
@@ -119,7 +119,7 @@ def _container(stack: ExitStack) -> Endpoint:
     from testcontainers.core.container import DockerContainer
 
     container = DockerContainer(IMAGE).with_exposed_ports(9000, 8812)
-    for key, value in managed.settings(QuestDBConfig(), 9000, 8812).items():
+    for key, value in launch.settings(QuestDBConfig(), 9000, 8812).items():
         container.with_env(key, value.replace("127.0.0.1:", "0.0.0.0:"))
     stack.enter_context(container)
     host = container.get_container_host_ip()

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import yaml
 
-from collector.database import managed
+from collector.database.launch import settings
 from collector.settings import QuestDBConfig
 
 ROOT = Path(__file__).parents[1]
@@ -83,7 +83,7 @@ def test_secrets_come_from_files_and_readers_only_read(services: dict[str, dict[
 
 def test_questdb_is_set_up_as_the_managed_one(services: dict[str, dict[str, Any]]) -> None:
     ours = {str(key): str(value) for key, value in services["questdb"]["environment"].items()}
-    for key, value in managed.settings(QuestDBConfig(), 9000, 8812).items():
+    for key, value in settings(QuestDBConfig(), 9000, 8812).items():
         if key not in ("QDB_HTTP_BIND_TO", "QDB_PG_NET_BIND_TO", "QDB_PG_USER", "QDB_PG_PASSWORD"):
             assert ours[key] == value, key
 

@@ -24,7 +24,7 @@ from click.testing import CliRunner
 
 from analyzer import config as analyzer_config
 from collector.cli import main
-from collector.database import managed, runtime
+from collector.database import launch, managed, runtime
 from collector.database.endpoint import (
     DatabaseError,
     Endpoint,
@@ -35,6 +35,7 @@ from collector.database.endpoint import (
     wait_until_ready,
 )
 from collector.database.migrate import migrations
+from collector.database.record import ManagedServer
 from collector.settings import QuestDBConfig, Size
 from tests.conftest import query
 
@@ -60,7 +61,7 @@ def said() -> list[str]:
 def test_one_life(config: QuestDBConfig, said: list[str]) -> None:
     """Two starts at once give one server; the state file finds it; it is bound to loopback; stop ends it."""
     assert managed.status(config) is None
-    servers: list[managed.ManagedServer] = []
+    servers: list[ManagedServer] = []
     threads = [
         threading.Thread(target=lambda: servers.append(managed.start(config, said.append))) for _ in range(2)
     ]
@@ -254,7 +255,7 @@ def test_a_folder_that_another_server_uses_is_refused(config: QuestDBConfig, sai
 
 
 def test_a_full_disk_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(managed, "MIN_FREE", 1 << 60)
+    monkeypatch.setattr(launch, "MIN_FREE", 1 << 60)
     with pytest.raises(DatabaseError, match=r"MiB are free on its disk.*point questdb\.data"):
         managed.start(config_in(tmp_path))
 

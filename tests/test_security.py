@@ -12,7 +12,7 @@ from detect_secrets.settings import default_settings
 ROOT = Path(__file__).parents[1]
 KNOWN = {
     "collector/database/endpoint.py": "QuestDB's own default password, public",
-    "collector/database/managed.py": "a sentence about passwords",
+    "collector/database/record.py": "a sentence about passwords",
     "collector/database/runtime.py": "the checksum of QuestDB's jar",
     "ops/systemd/evenkeel-.service.d/10-hardening.conf": "the path of a credential",
 }

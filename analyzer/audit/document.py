@@ -8,11 +8,11 @@ from typing import Any
 import msgspec
 
 from analyzer.audit.figures import Figures, Spread, delay
+from analyzer.audit.finding import Finding, Step, worst
 from analyzer.audit.memory import RunMemory
 from analyzer.audit.outages import Absence
 from analyzer.audit.steps import areas_of
 from analyzer.audit.timeline import timeline_of
-from analyzer.audit.verdicts import Finding, Step, worst
 from analyzer.windows import Window, moment
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import msgspec
 
-from analyzer.audit.verdicts import Step
+from analyzer.audit.finding import Step
 
 DEFAULT_FILE = "evenkeel.toml"
 CALL = re.compile(r"(?:^|(?<=; )|(?<=& ))(collector|analyzer)((?: [\w.-]+(?=\s|;|$))+)")

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import msgspec
 
 from analyzer.audit.figures import Figures, delay
+from analyzer.audit.finding import Finding, Step, worst
 from analyzer.audit.memory import RunMemory
 from analyzer.audit.steps import areas_of
 from analyzer.audit.timeline import timeline_of
-from analyzer.audit.verdicts import Finding, Step, worst
 from analyzer.windows import moment
 
 MOST_ROWS = 100

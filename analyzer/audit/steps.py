@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from analyzer.audit import logs
 from analyzer.audit.figures import Figures
-from analyzer.audit.verdicts import CRITICAL, WARNING, Finding, Step, worst
+from analyzer.audit.finding import CRITICAL, WARNING, Finding, Step, worst
 
 NEXT: dict[str, tuple[str, str]] = {
     "silence": ("Start the collector, or look why it does not start", "collector check && collector run"),

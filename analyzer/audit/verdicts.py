@@ -1,70 +1,29 @@
-"""The figures held against the thresholds: a finding each, and what to do about those that are not in order."""
+"""The figures held against the thresholds: a finding each, area by area."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import msgspec
 
 from analyzer.alerts.rules import MARKET_RULES
 from analyzer.audit.figures import Figures, delay
+from analyzer.audit.finding import (
+    AREAS,
+    CRITICAL,
+    OK,
+    UNKNOWN,
+    WARNING,
+    Finding,
+    counted,
+    level,
+    measured,
+    worst,
+)
 from analyzer.audit.outages import summary
 from analyzer.audit.processes import GONE
-from analyzer.audit.settings import FALLING, AuditConfig
+from analyzer.audit.settings import AuditConfig
 from analyzer.collectors import OVERDUE_S
-
-OK, WARNING, CRITICAL, UNKNOWN = "ok", "warning", "critical", "unknown"
-ORDER = (UNKNOWN, OK, WARNING, CRITICAL)
-AREAS = (
-    "life",
-    "streams",
-    "memory",
-    "swap",
-    "cpu",
-    "restarts",
-    "coverage",
-    "latency",
-    "storage",
-    "analyses",
-    "alerts",
-)
-
-
-class Finding(msgspec.Struct, frozen=True):
-    """One figure, judged."""
-
-    area: str
-    name: str
-    verdict: str
-    value: float | None
-    unit: str
-    """bytes, s, MB/h, share, cores, count"""
-    warning: float | None
-    critical: float | None
-    text: str
-    """In words."""
-
-
-class Step(msgspec.Struct, frozen=True):
-    """What to do next."""
-
-    area: str
-    text: str
-    command: str
-
-
-def worst(verdicts: Sequence[str]) -> str:
-    return max(verdicts, key=ORDER.index, default=UNKNOWN)
-
-
-def level(value: float | None, name: str, config: AuditConfig) -> str:
-    """A value that reaches its threshold is over it."""
-    if value is None:
-        return UNKNOWN
-    warning, critical = config.pair(name)
-    if name in FALLING:
-        return CRITICAL if value < critical else WARNING if value < warning else OK
-    return CRITICAL if value >= critical else WARNING if value >= warning else OK
 
 
 def judge(figures: Figures, config: AuditConfig) -> list[Finding]:
@@ -81,19 +40,6 @@ def judge(figures: Figures, config: AuditConfig) -> list[Finding]:
         *_alerts(figures),
     ]
     return sorted(findings, key=lambda finding: AREAS.index(finding.area))
-
-
-def _measured(
-    area: str, name: str, value: float | None, unit: str, text: str, config: AuditConfig
-) -> Finding:
-    warning, critical = config.pair(name)
-    return Finding(area, name, level(value, name, config), value, unit, warning, critical, text)
-
-
-def _counted(area: str, name: str, count: int, text: str, verdict: str = WARNING) -> Finding:
-    return Finding(
-        area, name, verdict if count else OK, count, "count", 1 if verdict == WARNING else None, None, text
-    )
 
 
 def _life(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
@@ -130,8 +76,8 @@ def _life(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
 
 def _streams(figures: Figures) -> Iterator[Finding]:
     rejected = sum(stream.rejections > 0 for stream in figures.streams)
-    yield _counted("streams", "rejected", rejected, f"{rejected} streams were refused by the venue")
-    yield _counted(
+    yield counted("streams", "rejected", rejected, f"{rejected} streams were refused by the venue")
+    yield counted(
         "streams",
         "bad_messages",
         figures.bad_messages,
@@ -170,19 +116,19 @@ def _memory(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     rss = max((run.rss_mb for run in shown), default=None)
     if rss is None:
         return
-    yield _measured("memory", "memory", rss * 1e6, "bytes", f"{rss:,.0f} MB in use", config)
+    yield measured("memory", "memory", rss * 1e6, "bytes", f"{rss:,.0f} MB in use", config)
     shares = [(run.rss_mb / run.limit_mb, run.limit_mb) for run in shown if run.limit_mb]
     if shares:
         share, limit = max(shares)
         text = f"{share:.0%} of the limit of {limit:,.0f} MB"
-        yield _measured("memory", "memory_share", share, "share", text, config)
+        yield measured("memory", "memory_share", share, "share", text, config)
     run = figures.representative
     if run is not None and run.growth_mb_per_hour is not None:
         text = (
             f"{run.growth_mb_per_hour:+,.1f} MB/h (95 %: {run.growth_low:+,.1f} … {run.growth_high:+,.1f}) "
             f"over {run.span_s / 60:,.0f} min of {run.process}"
         )
-        finding = _measured("memory", "growth", run.growth_mb_per_hour, "MB/h", text, config)
+        finding = measured("memory", "growth", run.growth_mb_per_hour, "MB/h", text, config)
         if run.span_s < config.seconds("growth_after"):
             finding = msgspec.structs.replace(finding, verdict=UNKNOWN, text=f"{text}: too short to judge")
         yield finding
@@ -211,14 +157,14 @@ def _machine(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     shown = [run for run in figures.runs if run.running] or figures.runs[-1:]
     if shown:
         swap = max(run.swap_mb for run in shown)
-        yield _measured("swap", "swap", swap * 1e6, "bytes", f"{swap:,.0f} MB swapped out", config)
+        yield measured("swap", "swap", swap * 1e6, "bytes", f"{swap:,.0f} MB swapped out", config)
     cpu = max((run.cpu for run in shown if run.cpu is not None), default=None)
     if cpu is not None:
-        yield _measured("cpu", "cpu", cpu, "cores", f"{cpu:.2f} cores in use", config)
+        yield measured("cpu", "cpu", cpu, "cores", f"{cpu:.2f} cores in use", config)
     late = figures.loop_lag_ms
     if late.p99 is not None and late.peak is not None:
         text = f"event loop late by {late.p99:,.0f} ms (p99), at most {late.peak:,.0f} ms"
-        yield _measured("cpu", "loop_lag", late.p99 / 1e3, "s", text, config)
+        yield measured("cpu", "loop_lag", late.p99 / 1e3, "s", text, config)
 
 
 def _restarts(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
@@ -227,7 +173,7 @@ def _restarts(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     crashed = sum(restart.cause == "crashed" for restart in figures.restarts)
     count = len(figures.restarts)
     text = f"{count} restart{'' if count == 1 else 's'}, {crashed} after a crash"
-    yield _measured("restarts", "restarts", figures.restarts_per_day, "per day", text, config)
+    yield measured("restarts", "restarts", figures.restarts_per_day, "per day", text, config)
     yield from _questdb(figures, config)
 
 
@@ -259,7 +205,7 @@ def _coverage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     text = f"{share:.4%} recorded; {len(figures.facts.gaps):,} gaps, {repaired:,} repaired"
     if elsewhere:
         text += f", {elsewhere:,} recorded by another collector"
-    yield _measured("coverage", "coverage", share, "share", text, config)
+    yield measured("coverage", "coverage", share, "share", text, config)
     undeclared = sum(stream.undeclared_s for stream in figures.streams)
     if undeclared:
         text = f"{undeclared:,.0f} s of streams are missing and no gap says so"
@@ -273,33 +219,33 @@ def _latency(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
         ago = figures.silence_s or 0.0
         spread = f"p99 {ship.p99 / 1e3:,.1f} s, at most {ship.peak / 1e3:,.1f} s"
         text = f"QuestDB was {now / 1e3:,.1f} s behind {ago:,.0f} s ago; {spread}"
-        finding = _measured("latency", "ship_lag", now / 1e3, "s", text, config)
+        finding = measured("latency", "ship_lag", now / 1e3, "s", text, config)
         if finding.verdict == OK and level(ship.peak / 1e3, "ship_lag", config) == CRITICAL:
             finding = msgspec.structs.replace(finding, verdict=WARNING)
         yield finding
     late = delay(figures.facts)
     if late is not None:
         text = f"{late.p50_ms:,.0f} ms from the exchange (p50), {late.p99_ms:,.0f} ms (p99)"
-        yield _measured("latency", "latency", late.p99_ms / 1e3, "s", text, config)
+        yield measured("latency", "latency", late.p99_ms / 1e3, "s", text, config)
 
 
 def _storage(figures: Figures, config: AuditConfig) -> Iterator[Finding]:
     if figures.disk_free is not None:
         text = f"{figures.disk_free / 1e9:,.1f} GB free on the fuller disk"
-        yield _measured("storage", "disk_free", figures.disk_free, "bytes", text, config)
+        yield measured("storage", "disk_free", figures.disk_free, "bytes", text, config)
     count = len(figures.suspended)
     names = ", ".join(name for name, _ in figures.suspended if name != "?")
     text = f"{count} tables are suspended{f': {names}' if names else ''}"
-    yield _counted("storage", "suspended", count, text, CRITICAL)
+    yield counted("storage", "suspended", count, text, CRITICAL)
     letters = figures.dead_letters
-    yield _counted("storage", "dead_letters", letters, f"{letters:,} dead letters")
+    yield counted("storage", "dead_letters", letters, f"{letters:,} dead letters")
 
 
 def _analyses(figures: Figures) -> Iterator[Finding]:
     runs = figures.facts.runs
     if runs:
         failed, total = runs.get("failed", 0), sum(runs.values())
-        yield _counted("analyses", "failed_runs", failed, f"{failed:,} of {total:,} analyses failed")
+        yield counted("analyses", "failed_runs", failed, f"{failed:,} of {total:,} analyses failed")
 
 
 def _alerts(figures: Figures) -> Iterator[Finding]:
@@ -307,4 +253,4 @@ def _alerts(figures: Figures) -> Iterator[Finding]:
     critical = any(alert.severity == CRITICAL for alert in firing)
     names = ", ".join(sorted({alert.rule for alert in firing}))
     text = f"{len(firing)} alerts are firing{f': {names}' if names else ''}"
-    yield _counted("alerts", "firing", len(firing), text, CRITICAL if critical else WARNING)
+    yield counted("alerts", "firing", len(firing), text, CRITICAL if critical else WARNING)

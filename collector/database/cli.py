@@ -21,6 +21,7 @@ from collector.database import managed, runtime
 from collector.database.backup import backup, restore
 from collector.database.endpoint import Endpoint, answers, connect, of_url, require_supported, resolve
 from collector.database.migrate import migrate as apply_migrations
+from collector.database.record import ManagedServer
 from collector.errors import FAILED, OperatorError, reports_errors
 from collector.notify import Notifier
 from collector.settings import Config
@@ -106,13 +107,13 @@ def run_server(config: str | None) -> None:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stopped.set())
 
-    def ready(server: managed.ManagedServer) -> None:
+    def ready(server: ManagedServer) -> None:
         where = f"QuestDB {server.version}: console {server.http}, pid {server.pid}"
         click.echo(where)
         notifier.ready(where)
         threading.Thread(target=watch, args=(server, where), daemon=True).start()
 
-    def watch(server: managed.ManagedServer, where: str) -> None:
+    def watch(server: ManagedServer, where: str) -> None:
         while not stopped.wait(notifier.interval):
             notifier.progress(where, "" if answers(server.http) else f"no answer at {server.http}")
         notifier.stopping("QuestDB stops")

@@ -16,11 +16,12 @@ from click.testing import CliRunner
 from analyzer.audit import local
 from analyzer.audit.facts import Declared, Outage, ProcessEvent
 from analyzer.audit.figures import Figures, figures_of
+from analyzer.audit.finding import Finding
 from analyzer.audit.outages import absences_of
 from analyzer.audit.sections import sections_of
 from analyzer.audit.steps import steps_of
 from analyzer.audit.timeline import timeline_of
-from analyzer.audit.verdicts import Finding, judge
+from analyzer.audit.verdicts import judge
 from analyzer.cli import main
 from collector import whereabouts
 from collector.database.endpoint import Endpoint
