@@ -21,8 +21,9 @@ import msgspec
 
 from collector.exchanges import binance_rest
 from collector.exchanges.base import Bad, Instrument, Item, Limits, Notice, Request, Send, Stream
+from collector.exchanges.binance_book import OrderBook
 from collector.exchanges.binance_rest import BinanceHistory
-from collector.exchanges.binance_topics import Liquidations, OrderBook, Tickers, Trades
+from collector.exchanges.binance_topics import Liquidations, Tickers, Trades
 from collector.exchanges.decoder import StreamDecoder
 from collector.exchanges.topic import Topic
 from collector.settings import FeedConfig

@@ -8,10 +8,10 @@ from urllib.parse import quote
 import msgspec
 
 from collector.exchanges.base import BadAnswerError, Hole, Instrument, Page, Request
-from collector.exchanges.binance_topics import API
 from collector.exchanges.topic import INFINITY, MAX_MS, base_units, number
 from collector.rows import Trade
 
+API = {"linear": "/fapi/v1", "inverse": "/dapi/v1", "spot": "/api/v3"}
 KINDS = {"PERPETUAL": "perpetual", "TRADIFI_PERPETUAL": "perpetual"}
 LISTING_WEIGHT = {"linear": 1, "inverse": 1, "spot": 20}
 TURNOVER_WEIGHT = {"linear": 40, "inverse": 40, "spot": 80}
