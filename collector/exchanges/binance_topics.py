@@ -10,7 +10,16 @@ import msgspec
 from collector.exchanges.base import Broken, Fetch, Instrument, Item, Request, Resynced
 from collector.exchanges.binance_rest import API
 from collector.exchanges.states import TickerTopic, TradeTopic
-from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Topic, UpdateId, base_units, number
+from collector.exchanges.topic import (
+    INFINITY,
+    MAX_MS,
+    Milliseconds,
+    Topic,
+    UpdateId,
+    base_units,
+    number,
+    price,
+)
 from collector.rows import Liquidation, Trade
 from collector.settings import FeedConfig
 
@@ -201,13 +210,3 @@ class Tickers(TickerTopic):
         )
         self.merge(max(ts, at * 1000), recv_us, changes, out)
         self._state = newest
-
-
-def price(value: float | str | None) -> float | None:
-    """Raises ValueError or TypeError."""
-    if value in ("", None):
-        return None
-    told = number(value)
-    if told < 0.0:
-        raise ValueError(f"price {value!r}")
-    return told or None

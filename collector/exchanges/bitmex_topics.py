@@ -10,7 +10,7 @@ import msgspec
 from collector.exchanges.base import Instrument, Item
 from collector.exchanges.isotime import iso_us
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
-from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, base_units, number
+from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, base_units, figure
 from collector.rows import Liquidation, Trade
 from collector.settings import FeedConfig
 
@@ -280,9 +280,7 @@ class Tickers(TickerTopic, Table):
     def _value(self, name: str, value: Any) -> Any:
         if value is None:
             return None
-        told = number(value)
-        if told < 0.0 and name != "funding_rate":
-            raise ValueError(f"{name} is {value!r}")
+        told = figure(name, value)
         return told * self._unit if name == "open_interest" else told
 
     def fail(self, reason: str, recv_us: int, out: list[Item]) -> None:

@@ -9,7 +9,17 @@ import msgspec
 
 from collector.exchanges.base import Broken, Item, Notice, Resynced
 from collector.exchanges.states import BookTopic, TradeTopic
-from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Price, Size, Topic, UpdateId, number
+from collector.exchanges.topic import (
+    INFINITY,
+    MAX_MS,
+    Milliseconds,
+    Price,
+    Size,
+    Topic,
+    UpdateId,
+    figure,
+    number,
+)
 from collector.rows import Liquidation, Ticker, Trade
 from collector.settings import FeedConfig
 
@@ -183,7 +193,7 @@ class Tickers(Pushed):
         for field, text in message.data.items():
             name = TICKER_FIELDS.get(field)
             if name is not None:
-                state[name] = None if text in ("", None) else self._value(name, text)
+                state[name] = None if text in ("", None) else figure(name, text)
             elif field == "nextFundingTime":
                 state["next_funding_ts"] = None if text in ("", "0", None) else self._time(text)
         self._state = state
@@ -196,12 +206,6 @@ class Tickers(Pushed):
         self._resumed = False
         self.last_ts = message.ts * 1000
         out.append(Ticker(self.last_ts, recv_us, *self.where, **state))
-
-    def _value(self, name: str, text: Any) -> float:
-        value = number(text)
-        if value < 0.0 and name != "funding_rate":
-            raise ValueError(f"{name} is {text!r}")
-        return value
 
     def _time(self, text: Any) -> int:
         value = int(number(text))

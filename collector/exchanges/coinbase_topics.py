@@ -13,7 +13,7 @@ from collector.exchanges.coinbase_rest import decoded
 from collector.exchanges.coinbase_sides import TradeSides
 from collector.exchanges.isotime import iso_us
 from collector.exchanges.states import BookTopic, NumberedTrades, TickerTopic
-from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, number
+from collector.exchanges.topic import INFINITY, Price, Size, Topic, UpdateId, price
 from collector.rows import Trade
 from collector.settings import FeedConfig
 
@@ -180,16 +180,6 @@ class TickerMerge(TickerTopic):
                 self.arrived(ts, recv_us, out)
                 self.merge(ts, recv_us, told, out)
         return ts
-
-
-def price(value: Any) -> float | None:
-    """Raises ValueError or TypeError."""
-    if value in ("", None):
-        return None
-    told = number(value)
-    if told < 0.0:
-        raise ValueError(f"price {value!r}")
-    return told or None
 
 
 def lost(topic: Topic, recv_us: int, out: list[Item]) -> None:

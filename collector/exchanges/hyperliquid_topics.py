@@ -9,7 +9,7 @@ import msgspec
 
 from collector.exchanges.base import Item
 from collector.exchanges.states import BookTopic, TickerTopic, TradeTopic
-from collector.exchanges.topic import INFINITY, Milliseconds, Price, Topic, UpdateId, number
+from collector.exchanges.topic import INFINITY, Milliseconds, Price, Topic, UpdateId, figure
 from collector.rows import Trade
 from collector.settings import FeedConfig
 
@@ -130,7 +130,9 @@ class Tickers(TickerTopic):
             raise ValueError(f"the context of {message.data.coin!r} where {self.symbol} was found")
         ctx = message.data.ctx
         state: dict[str, Any] = {
-            ours: self._value(ours, ctx[theirs]) for theirs, ours in TICKER_FIELDS.items() if theirs in ctx
+            ours: None if ctx[theirs] is None else figure(ours, ctx[theirs])
+            for theirs, ours in TICKER_FIELDS.items()
+            if theirs in ctx
         }
         if not state:
             raise ValueError("a context without a price")
@@ -141,14 +143,6 @@ class Tickers(TickerTopic):
         self.last_ts = recv_us - UNDERWAY_US
         self.arrived(recv_us, recv_us, out)
         return 0
-
-    def _value(self, name: str, value: Any) -> float | None:
-        if value is None:
-            return None
-        told = number(value)
-        if told < 0.0 and name != "funding_rate":
-            raise ValueError(f"{name} is {value!r}")
-        return told
 
 
 TOPICS: dict[str, Callable[[FeedConfig, str], Topic]] = {

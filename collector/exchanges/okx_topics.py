@@ -11,7 +11,16 @@ from collector.exchanges.base import Instrument, Item, Stream
 from collector.exchanges.okx_book import OrderBook
 from collector.exchanges.okx_rest import liquidation_content
 from collector.exchanges.states import NumberedTrades, TickerTopic
-from collector.exchanges.topic import INFINITY, MAX_MS, Milliseconds, Topic, UpdateId, base_units, number
+from collector.exchanges.topic import (
+    INFINITY,
+    MAX_MS,
+    Milliseconds,
+    Topic,
+    UpdateId,
+    base_units,
+    number,
+    price,
+)
 from collector.rows import Liquidation, Trade
 from collector.settings import FeedConfig
 
@@ -182,16 +191,6 @@ class Tickers(TickerTopic):
         if amount < 0:
             raise ValueError(f"open interest {text!r}")
         return amount * self._unit
-
-
-def price(text: Any) -> float | None:
-    """None where there is none. Raises ValueError or TypeError."""
-    if text in ("", None):
-        return None
-    value = number(text)
-    if value < 0.0:
-        raise ValueError(f"price {text!r}")
-    return value or None
 
 
 def funding(data: dict[str, Any]) -> dict[str, Any]:

@@ -35,6 +35,19 @@ def number(value: Any) -> float:
     return result
 
 
+def price(value: Any) -> float | None:
+    """A ticker's; None where there is none. Raises ValueError or TypeError."""
+    return None if value in ("", None) else figure("price", value) or None
+
+
+def figure(name: str, value: Any) -> float:
+    """A ticker's, of which a funding rate alone may be negative. Raises ValueError or TypeError."""
+    told = number(value)
+    if told < 0.0 and name != "funding_rate":
+        raise ValueError(f"{name} is {value!r}")
+    return told
+
+
 def base_units(size: float, price: float, instrument: Instrument | None) -> float:
     """Of a size in the venue's unit; 0 or infinite where the quotient is no number of its own."""
     if instrument is None:

@@ -16,7 +16,7 @@ from collector.simulator.binance_topics import EVENTS, OFFERED, STREAMS, Binance
 from collector.simulator.binance_transcript import BinanceTranscript
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market, SymbolMarket
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {
     "/linear/public/ws": "linear",
@@ -31,10 +31,6 @@ MOST_STREAMS = 1024
 def symbol_of(market: str, model_symbol: str) -> str:
     base = model_symbol.removesuffix("USDT")
     return f"{base}USD_PERP" if market == "inverse" else model_symbol
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 class Session:

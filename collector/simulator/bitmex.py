@@ -15,7 +15,7 @@ from collector.simulator.bitmex_topics import TOPICS, BitmexTopic, TradeTopic, i
 from collector.simulator.bitmex_transcript import BitmexTranscript
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market, SymbolMarket
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {"/inverse/realtime": "inverse", "/linear/realtime": "linear"}
 CONTRACTS = {"inverse": 1.0, "linear": 1e-6}
@@ -25,10 +25,6 @@ NAMES = {"BTC": "XBT"}
 def symbol_of(market: str, model_symbol: str) -> str:
     base = model_symbol.removesuffix("USDT")
     return f"{NAMES.get(base, base)}{'USD' if market == 'inverse' else 'USDT'}"
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 class Session:

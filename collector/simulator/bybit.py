@@ -17,7 +17,7 @@ from collector.simulator.bybit_topics import RECENT_TRADES, BybitTopic, TradeTop
 from collector.simulator.bybit_transcript import BybitTranscript
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {f"/v5/public/{market}": market for market in ("linear", "inverse", "spot")}
 TOPIC = re.compile(r"(publicTrade|orderbook\.(?:1|50|200|1000)|allLiquidation|tickers)\.(\w+)")
@@ -85,7 +85,7 @@ class Session:
         answer: dict[str, Any] = {"success": success, "ret_msg": ret_msg, "conn_id": self._conn_id}
         if req_id or always_id:
             answer["req_id"] = req_id
-        return msgspec.json.encode(answer | {"op": op}).decode()
+        return encoded(answer | {"op": op})
 
 
 class BybitExchange:
@@ -206,7 +206,7 @@ def instrument(listing: Listing) -> dict[str, Any]:
 
 def rest_answer(result: dict[str, Any], now_ms: int, code: int = 0, text: str = "OK") -> str:
     answer = {"retCode": code, "retMsg": text, "result": result, "retExtInfo": {}, "time": now_ms}
-    return msgspec.json.encode(answer).decode()
+    return encoded(answer)
 
 
 class BybitWire:

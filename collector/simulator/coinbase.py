@@ -13,18 +13,14 @@ from typing import Any
 
 import msgspec
 
-from collector.simulator.coinbase_topics import TOPICS, CoinbaseTopic, TradeTopic, iso
+from collector.simulator.coinbase_topics import TOPICS, CoinbaseTopic, TradeTopic
 from collector.simulator.coinbase_transcript import CoinbaseTranscript
-from collector.simulator.listing import Listing
+from collector.simulator.listing import Listing, iso
 from collector.simulator.market import Market
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {"/ws": "spot"}
 PAGE = 1000
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def symbol_of(model_symbol: str) -> str:

@@ -4,10 +4,9 @@ and messages that others recorded, whose order of keys is kept. A connection put
 from __future__ import annotations
 
 from collections import deque
-from datetime import UTC, datetime
 
 from collector.simulator import ledger
-from collector.simulator.listing import Listing, TopicBase
+from collector.simulator.listing import Listing, TopicBase, iso
 from collector.simulator.market import BOOK, TICKER, TRADE, Fill
 from collector.simulator.orderbook import Window
 from collector.simulator.wire import Message
@@ -19,10 +18,6 @@ BACKLOG = 5
 """Trades that a new subscriber is sent first."""
 RecentTrade = tuple[int, str, str, bool, int]
 """(ms, price, size, the taker buys, id)"""
-
-
-def iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}000Z"
 
 
 class CoinbaseTopic(TopicBase):

@@ -15,7 +15,7 @@ from collector.simulator.deribit_topics import TOPICS, DeribitTopic, TradeTopic
 from collector.simulator.deribit_transcript import DeribitTranscript
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market, SymbolMarket
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {f"/{market}/ws/api/v2": market for market in ("linear", "inverse", "spot")}
 MOST_CHANNELS = 500
@@ -33,10 +33,6 @@ def symbol_of(market: str, model_symbol: str) -> str:
     return {"linear": f"{base}_USDC-PERPETUAL", "inverse": f"{base}-PERPETUAL", "spot": f"{base}_USDC"}[
         market
     ]
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def answer(number: Any, result: Any) -> str:

@@ -15,7 +15,7 @@ from collector.simulator.hyperliquid_topics import TOPICS, HyperliquidTopic, Tra
 from collector.simulator.hyperliquid_transcript import HyperliquidTranscript
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market, SymbolMarket
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {"/linear/ws": "linear", "/spot/ws": "spot"}
 MOST_SUBSCRIPTIONS = 1000
@@ -26,10 +26,6 @@ CHANNELS = {"l2Book": "l2Book", "activeAssetCtx": "activeAssetCtx", "activeSpotA
 def symbol_of(market: str, model_symbol: str) -> str:
     base = model_symbol.removesuffix("USDT")
     return f"{base}/USDC" if market == "spot" else base
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 class Session:

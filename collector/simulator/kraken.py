@@ -15,14 +15,10 @@ from collector.simulator.kraken_topics import TOPICS, KrakenTopic, TradeTopic
 from collector.simulator.kraken_transcript import KrakenTranscript
 from collector.simulator.listing import Listing
 from collector.simulator.market import Market
-from collector.simulator.wire import Message, Reply
+from collector.simulator.wire import Message, Reply, encoded
 
 PATHS = {"/v2": "spot"}
 PAGE = 1000
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def symbol_of(model_symbol: str) -> str:

@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import zlib
 from collections import deque
-from datetime import UTC, datetime
 
 from collector.simulator import ledger
-from collector.simulator.listing import Listing, TopicBase
+from collector.simulator.listing import Listing, TopicBase, iso
 from collector.simulator.market import BOOK, TICKER, TRADE, Fill
 from collector.simulator.orderbook import Side, Window
 from collector.simulator.wire import Message
@@ -18,10 +17,6 @@ CHECKED = 10
 RECENT_TRADES = 20_000
 RecentTrade = tuple[int, str, str, bool, int]
 """(ms, price, size, the taker buys, id)"""
-
-
-def iso(ms: int) -> str:
-    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}000Z"
 
 
 class KrakenTopic(TopicBase):

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
+
 from collector.simulator import ledger
 from collector.simulator.market import SymbolMarket
 from collector.simulator.orderbook import Side
 from collector.simulator.wire import Message, Topic
+
+
+def iso(ms: int) -> str:
+    """With six digits behind the second."""
+    return datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{ms % 1000:03d}000Z"
 
 
 class Prices(dict[int, str]):

@@ -24,7 +24,7 @@ from collector.simulator.okx_topics import (
     liquidations,
 )
 from collector.simulator.okx_transcript import OkxTranscript
-from collector.simulator.wire import Message, Reply, Topic
+from collector.simulator.wire import Message, Reply, Topic, encoded
 
 MARKETS = ("linear", "inverse", "spot")
 PATHS = {f"/{market}/ws/v5/{route}": market for market in MARKETS for route in ("public", "business")}
@@ -33,10 +33,6 @@ FORCED = "liquidation-orders:SWAP"
 DOLLARS = 10.0
 """Of an inverse contract."""
 PAGE = 100
-
-
-def encoded(value: Any) -> str:
-    return msgspec.json.encode(value).decode()
 
 
 def symbol_of(market: str, model_symbol: str) -> str:

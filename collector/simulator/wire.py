@@ -10,6 +10,11 @@ import msgspec
 from collector.simulator.market import Fill, Market
 
 
+def encoded(value: Any) -> str:
+    """As JSON."""
+    return msgspec.json.encode(value).decode()
+
+
 class Reply(msgspec.Struct, frozen=True):
     """What one request means."""
 
