@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import structlog
 
-from collector.database.endpoint import Endpoint, UnsupportedServerError, require_supported, resolve
+from collector.database.endpoint import Endpoint, UnsupportedServerError, answers, require_supported, resolve
 from collector.database.migrate import migrate
 from collector.deadletters import DeadLetters
 from collector.errors import OperatorError
@@ -119,22 +119,22 @@ class Delivery:
         if config.url != "managed":
             return
         from collector.database import managed
+        from collector.database.record import ManagedServer
 
+        seen: ManagedServer | None = None
         while not self._stopping.wait(RETRY_SECONDS):
             if not shipper.unavailable:
                 continue
             try:
                 if managed.crashed(config):
                     log.error("the managed QuestDB has crashed, starting it again")
-                    found = resolve(config)
-                elif (server := managed.status(config)) is not None:
-                    found = managed.endpoint_of(server, config)
-                    if found == self.endpoint:
-                        continue
-                else:
+                    resolve(config)
+                server = managed.status(config)
+                if server is None or server == seen or not answers(server.http):
                     continue
-                self.endpoint = found
-                sink.move(found.http_url)
-                shipper.attempt()  # it may be at the end of a long back-off
+                seen = server
+                self.endpoint = managed.endpoint_of(server, config)
+                sink.move(self.endpoint.http_url)
+                shipper.attempt()  # it may be in the middle of a long back-off
             except OperatorError as error:
                 log.error("QuestDB can't be started, rows wait in the journal", cause=str(error))
