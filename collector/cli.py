@@ -37,7 +37,8 @@ COMMANDS = {
     ),
     "memory": Command("collector.memory_cli", "Where the memory of the running collector is."),
     "demo": Command(
-        "collector.demo", "Record simulated exchanges into a real QuestDB, verify every row, and analyse it."
+        "collector.demo_cli",
+        "Record simulated exchanges into a real QuestDB, verify every row, and analyse it.",
     ),
 }
 
