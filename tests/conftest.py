@@ -76,6 +76,32 @@ def pytest_configure(config: pytest.Config) -> None:
         )
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Each of several workers begins with its share of the tests that start processes, which take seconds, and ends with
+    short ones: who has nothing left can't take over what another is about to begin, and waits for it.
+
+    xdist hands out equal parts of the list, and lets who is through with its own take from the end of another's."""
+    workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+    if workers == 1:
+        return
+    slow: list[pytest.Item] = []
+    quick: list[pytest.Item] = []
+    for item in items:
+        (slow if starts_processes(item) else quick).append(item)
+    total, ordered = len(items), []
+    for number in range(workers):
+        ordered += slow[number::workers]
+        left = max(0, total * (number + 1) // workers - len(ordered))
+        ordered += quick[:left]
+        del quick[:left]
+    items[:] = ordered
+
+
+def starts_processes(item: pytest.Item) -> bool:
+    """Whether it may use a collector or a simulator as a process of its own."""
+    return hasattr(getattr(item, "module", None), "background") or "rig" in getattr(item, "fixturenames", ())
+
+
 def pytest_report_header() -> str:
     what = {
         "url": f"at {os.environ.get('EVENKEEL_TEST_QUESTDB')} (EVENKEEL_TEST_QUESTDB)",
