@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -11,6 +12,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner, Result
+
+from analyzer.cli import main
 from analyzer.windows import microseconds
 from collector.database.endpoint import Endpoint
 from collector.encode import RowEncoder
@@ -44,6 +48,14 @@ def analyzer(*arguments: str, timeout: float = 60, **environment: str) -> subpro
         env=CLEAN_ENVIRONMENT | environment,
         check=False,
     )
+
+
+def invoked(*arguments: str, **environment: str | None) -> Result:
+    """The same in this process, for what needs none of its own: `exit_code`, `stdout`, `stderr`."""
+    unset: dict[str, str | None] = dict.fromkeys(os.environ.keys() - CLEAN_ENVIRONMENT.keys())
+    done = CliRunner(env=unset | environment).invoke(main, arguments)
+    assert done.exception is None or isinstance(done.exception, SystemExit), done.exception
+    return done
 
 
 def run_once(config: Path, *arguments: str) -> tuple[int, dict[str, Any]]:

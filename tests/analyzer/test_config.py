@@ -13,7 +13,7 @@ import pytest
 
 from analyzer.config import ConfigError, UnreachableError, endpoint, load
 from analyzer.quantities import duration
-from tests.analyzer.fixtures import analyzer
+from tests.analyzer.fixtures import analyzer, invoked
 
 ROOT = Path(__file__).parents[2]
 
@@ -82,8 +82,8 @@ def test_file_then_environment_then_secret_files(tmp_path: Path) -> None:
     ],
 )
 def test_a_mistake_is_one_line_and_exit_2(tmp_path: Path, text: str, parts: list[str]) -> None:
-    done = analyzer("run-once", "--config", write(tmp_path, text))
-    assert (done.returncode, done.stdout) == (2, "")
+    done = invoked("run-once", "--config", write(tmp_path, text))
+    assert (done.exit_code, done.stdout) == (2, "")
     assert len(done.stderr.strip().splitlines()) == 1, done.stderr
     for part in parts:
         assert part in done.stderr
@@ -103,8 +103,8 @@ def test_a_mistake_is_one_line_and_exit_2(tmp_path: Path, text: str, parts: list
     ],
 )
 def test_wrong_usage_is_exit_2(tmp_path: Path, arguments: tuple[str, str]) -> None:
-    done = analyzer("run-once", *arguments, EVENKEEL_CONFIG=write(tmp_path, ""))
-    assert (done.returncode, done.stdout) == (2, "")
+    done = invoked("run-once", *arguments, EVENKEEL_CONFIG=write(tmp_path, ""))
+    assert (done.exit_code, done.stdout) == (2, "")
     assert "Traceback" not in done.stderr
     assert arguments[1].split(",")[-1] in done.stderr
 
