@@ -13,6 +13,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from click.testing import CliRunner
+
+from collector.cli import main
 from collector.database.endpoint import Endpoint
 
 CLEAN_ENVIRONMENT = {name: value for name, value in os.environ.items() if not name.startswith("EVENKEEL_")}
@@ -28,6 +31,31 @@ def collector(*arguments: str, timeout: float = 300) -> subprocess.CompletedProc
         env=CLEAN_ENVIRONMENT,
         check=False,
     )
+
+
+def judged(ledger: Path, config: Path, *more: str) -> dict[str, Any]:
+    """What `collector verify` says, as JSON. In this process: it is the judge here, not what is judged."""
+    unset = dict.fromkeys(os.environ.keys() - CLEAN_ENVIRONMENT.keys())
+    arguments = ["verify", "--ledger", str(ledger), "--config", str(config), "--format", "json", *more]
+    done = CliRunner(env=unset).invoke(main, arguments)
+    assert done.stdout, (done.stderr[-2000:], done.exception)
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def known_streams(journal: Path, since_us: int = 0) -> int:
+    """How many streams a collector's state names, which it writes beside its journal; 0: it was not written since then."""
+    file = journal / "state.json"
+    if not file.exists():
+        return 0
+    state = json.loads(file.read_text())
+    return sum(len(feed["streams"]) for feed in state["feeds"]) if state["at_us"] >= since_us else 0
+
+
+def disconnected(log: Path) -> set[str]:
+    """Feeds ("bybit/linear") of which a collector's log says that a connection has ended: what came before is taken in."""
+    lines = [line for line in log.read_text().splitlines() if '"event": "disconnected"' in line]
+    return {json.loads(line)["feed"] for line in lines}
 
 
 class Background:

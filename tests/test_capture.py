@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import time
 from pathlib import Path
@@ -20,8 +21,9 @@ from collector.replay.carriers import Carried
 from collector.replay.recording import Recording, chosen, lines
 from collector.settings import FeedConfig, Size
 from collector.simulator import SIMULATORS
+from tests.anew import settle
 from tests.conftest import query
-from tests.processes import background, collector
+from tests.processes import background, collector, disconnected, wait_until
 
 DAY_US = 86_400_000_000
 NOON_US = 1_786_320_000_000_000
@@ -227,6 +229,7 @@ COLUMNS = {
 
 def stored(database: Endpoint) -> dict[str, list[Any]]:
     """All rows of all tables, but for when they were received."""
+    settle(database)
     return {
         table: sorted(query(database, f"SELECT {columns} FROM {table}"), key=repr)
         for table, columns in COLUMNS.items()
@@ -246,6 +249,12 @@ def configuration(path: Path, database: Endpoint, venue: str, ready: dict[str, A
     return path
 
 
+def played_whole(log: Path) -> set[str]:
+    """Markets of which a client has had everything, as `replay` tells."""
+    told = re.findall(r"^(\w+): ([\d,]+) of ([\d,]+) messages$", log.read_text(), re.MULTILINE)
+    return {market for market, sent, of in told if sent == of}
+
+
 @pytest.mark.parametrize("venue", ["bybit", "deribit"])
 def test_rows_of_a_replay_are_those_of_the_live_run(tmp_path: Path, database: Endpoint, venue: str) -> None:
     """Two markets or more in one capture, connections cut, and for Deribit sizes in contracts, which REST tells."""
@@ -263,11 +272,16 @@ def test_rows_of_a_replay_are_those_of_the_live_run(tmp_path: Path, database: En
     for table in COLUMNS:
         query(database, f"TRUNCATE TABLE {table}")
     with background(tmp_path / "replay.log", "replay", str(folder), "--speed", "0") as replay:
-        config = configuration(tmp_path / "again.toml", database, venue, replay.line(), "repair = false\n")
-        with background(
-            tmp_path / "again.log", "run", "--config", str(config), "--duration", "12s"
-        ) as recording:
-            assert recording.process.wait(60) == 0
+        ready, log = replay.line(), tmp_path / "again.log"
+        config = configuration(tmp_path / "again.toml", database, venue, ready, "repair = false\n")
+        with background(log, "run", "--config", str(config)) as recording:
+            wait_until(
+                lambda: played_whole(replay.log) == set(ready["ws_urls"]), what="the end of the replay"
+            )
+            replay.end()
+            feeds = {f"{venue}/{market}" for market in ready["ws_urls"]}
+            wait_until(lambda: disconnected(log) == feeds, what="the end of the connections")
+            assert recording.end(signal.SIGTERM) == 0
     again = stored(database)
     for table, rows in live.items():
         missing = [row for row in rows if row not in set(again[table])]
@@ -276,14 +290,14 @@ def test_rows_of_a_replay_are_those_of_the_live_run(tmp_path: Path, database: En
 
 def test_the_command_keeps_frames_without_a_database(tmp_path: Path) -> None:
     folder = tmp_path / "capture"
-    simulate = ["simulate", "--exchange", "bybit", "--port", "0", "--rate", "500", "--messages", "1000"]
+    simulate = ["simulate", "--exchange", "bybit", "--port", "0", "--rate", "2500", "--messages", "10000"]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
         options = ["--exchange", "bybit", "--market", "linear", "--symbols", "BTCUSDT", "--path", str(folder)]
         options += ["--ws-url", ready["ws_urls"]["linear"], "--rest-url", ready["rest_url"]]
         with background(tmp_path / "capture.log", "capture", *options) as capture:
             assert exchange.line()["stopped"] is True
-            time.sleep(2)
+            time.sleep(0.5)
             assert capture.end(signal.SIGTERM) == 0
     (file,) = chosen([folder], "")
     recording = Recording([file], SIMULATORS["bybit"])

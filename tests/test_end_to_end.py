@@ -17,16 +17,24 @@ from collector.database.endpoint import DatabaseError, Endpoint
 from collector.database.migrate import pending
 from collector.settings import QuestDBConfig
 from tests.conftest import query
-from tests.processes import background, collector, config_file, wait_until
+from tests.processes import (
+    background,
+    collector,
+    config_file,
+    disconnected,
+    judged,
+    known_streams,
+    wait_until,
+)
 
 RECORDING = Path(__file__).parents[2] / "shared/recordings/bybit/linear_spot_20260809.jsonl.gz"
 
 
 def verify(ledger: Path, config: Path, *more: str) -> dict[str, int]:
     """The totals of `collector verify`, which must be content."""
-    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json", *more)
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    totals: dict[str, int] = json.loads(done.stdout)["totals"]
+    answer = judged(ledger, config, *more)
+    assert answer["verified"], answer
+    totals: dict[str, int] = answer["totals"]
     return totals
 
 
@@ -93,6 +101,10 @@ def recorded_since(endpoint: Endpoint, started: int) -> bool:
 
 def test_killed_in_a_loop_declares_what_it_lost(tmp_path: Path, database: Endpoint) -> None:
     ledger = tmp_path / "ledger.jsonl"
+
+    def all_known(since_us: int) -> bool:
+        return known_streams(tmp_path / "journal", since_us) == 12
+
     simulate = ["simulate", "--port", "0", "--rate", "2000", "--ledger", str(ledger)]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
@@ -102,12 +114,12 @@ def test_killed_in_a_loop_declares_what_it_lost(tmp_path: Path, database: Endpoi
             started = time.time_ns() // 1000
             with background(log, "run", "--config", str(config)) as recording:
                 wait_until(partial(recorded_since, database, started), what="the start")
-                time.sleep(2)
+                wait_until(partial(all_known, started), what="the state of all streams")
                 assert recording.end(signal.SIGKILL) == -signal.SIGKILL
         started = time.time_ns() // 1000
         with background(tmp_path / "last.log", "run", "--config", str(config)) as recording:
             wait_until(partial(recorded_since, database, started), what="the last start")
-            time.sleep(2)
+            wait_until(partial(all_known, started), what="the state of all streams")
             assert recording.end(signal.SIGTERM) == 0
         exchange.end()
     totals = verify(ledger, config)
@@ -137,11 +149,27 @@ def test_a_database_that_is_down_costs_nothing(tmp_path: Path, database: Endpoin
     assert totals["missing"] == totals["undeclared"] == 0
 
 
-@pytest.mark.parametrize("after", [0.5, 2.5, 5.0], ids=["starting", "migrating", "recording"])
-def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path, after: float) -> None:
+AFTER_S = {"starting": 0.5, "migrating": 2.5}
+"""Seconds after the server's start."""
+
+
+def stored_trades(settings: QuestDBConfig, since_us: int = 0) -> int:
+    """Trades in the managed server that were received later; 0 while it is away, and before it has all tables."""
+    server = managed.status(settings)
+    if server is None:
+        return 0
+    endpoint = managed.endpoint_of(server, settings)
+    try:
+        return 0 if pending(endpoint) else count(endpoint, f"trades WHERE recv_ts > {since_us}")
+    except (DatabaseError, psycopg.Error):
+        return 0
+
+
+@pytest.mark.parametrize("moment", ["starting", "migrating", "recording"])
+def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path, moment: str) -> None:
     """Its own server: no other test's may be killed. When it is killed decides which part of the collector notices."""
-    ledger = tmp_path / "ledger.jsonl"
-    simulate = ["simulate", "--port", "0", "--rate", "1000", "--messages", "12000", "--ledger", str(ledger)]
+    ledger, log = tmp_path / "ledger.jsonl", tmp_path / "collector.log"
+    simulate = ["simulate", "--port", "0", "--rate", "1500", "--ledger", str(ledger)]
     settings = QuestDBConfig(data=str(tmp_path / "questdb"), http_port=0, pg_port=0)
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         ready = exchange.line()
@@ -149,26 +177,23 @@ def test_a_managed_server_that_crashes_is_started_again(tmp_path: Path, after: f
         config = config_file(tmp_path, endpoint, ready["ws_urls"]["linear"], ready["rest_url"])
         text = config.read_text().replace('pg = ""', f'data = "{settings.data}"\nhttp_port = 0\npg_port = 0')
         config.write_text(text)
-        with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
+        with background(log, "run", "--config", str(config)) as recording:
             try:
                 wait_until(lambda: managed.status(settings) is not None, what="the server")
                 server = managed.status(settings)
                 assert server is not None
-                time.sleep(after)
+                if moment == "recording":
+                    wait_until(lambda: stored_trades(settings) > 0, what="the first trades")
+                else:
+                    time.sleep(AFTER_S[moment])
                 os.kill(server.pid, signal.SIGKILL)
-                assert exchange.line()["stopped"] is True
-
-                def again() -> bool:
-                    now = managed.status(settings)
-                    if now is None or now.pid == server.pid:
-                        return False
-                    try:
-                        return not pending(managed.endpoint_of(now, settings))
-                    except (DatabaseError, psycopg.Error):
-                        return False
-
-                wait_until(again, what="the new server with all its tables")
-                time.sleep(2)
+                killed = time.time_ns() // 1000
+                wait_until(
+                    lambda: stored_trades(settings, killed) > 0 and stored_trades(settings) > 3000,
+                    what="the new server with all its tables, and what came after the end of the old one",
+                )
+                exchange.end()
+                wait_until(lambda: disconnected(log) == {"bybit/linear"}, what="the end of the connection")
                 assert recording.end(signal.SIGTERM) == 0
                 totals = verify(ledger, config)
             finally:

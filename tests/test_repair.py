@@ -19,13 +19,12 @@ from collector.rows import Gap
 from collector.settings import FeedConfig, RetentionConfig
 from collector.simulator import SIMULATORS
 from tests.conftest import query, wait_rows
-from tests.processes import background, collector, config_file, wait_until
+from tests.processes import background, collector, config_file, judged, known_streams, wait_until
 
 
 def trades_of(ledger: Path, config: Path) -> dict[str, int]:
     """What `collector verify` says of trades, over all symbols."""
-    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json")
-    streams = [stream for stream in json.loads(done.stdout)["streams"] if stream["table"] == "trades"]
+    streams = [stream for stream in judged(ledger, config)["streams"] if stream["table"] == "trades"]
     return {
         name: sum(stream[name] for stream in streams) for name in ("sent", "missing", "undeclared", "wrong")
     }
@@ -37,17 +36,11 @@ def record_trades(folder: Path, database: Endpoint, config: Path, number: int) -
     recorded = f"SELECT count() FROM trades WHERE recv_ts > {since}"
     with background(folder / "collector.log", "run", "--config", str(config)) as recording:
         wait_until(
-            lambda: bool(known_streams(folder)) and query(database, recorded)[0][0] > 50,
+            lambda: known_streams(folder / "journal") > 0 and query(database, recorded)[0][0] > 50,
             timeout=90,
             what="trades in the database",
         )
         recording.end(number)
-
-
-def known_streams(folder: Path) -> list[Any]:
-    """What the journal's state says is being recorded."""
-    file = folder / "journal" / "state.json"
-    return json.loads(file.read_text())["feeds"][0]["streams"] if file.exists() else []
 
 
 def test_the_running_collector_repairs_what_a_disconnect_cost(tmp_path: Path, database: Endpoint) -> None:
@@ -103,9 +96,9 @@ def test_liquidations_are_repaired_where_the_venue_lists_them(
             )
             exchange.end()
             assert recording.end(signal.SIGTERM) == 0
-    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json")
-    assert done.returncode == 0, done.stdout[-3000:]
-    sent = {stream["table"]: stream["sent"] for stream in json.loads(done.stdout)["streams"]}
+    answer = judged(ledger, config)
+    assert answer["verified"], answer
+    sent = {stream["table"]: stream["sent"] for stream in answer["streams"]}
     assert sent["liquidations"] > 0
 
 

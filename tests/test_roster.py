@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from pathlib import Path
@@ -10,14 +9,13 @@ from typing import Any
 
 from collector.database.endpoint import Endpoint
 from tests.conftest import query
-from tests.processes import background, collector, config_file, wait_until
+from tests.processes import background, config_file, judged, wait_until
 
 BUSIEST = [("BTCUSDT",), ("ETHUSDT",)]
 
 
 def streams_of(ledger: Path, config: Path) -> list[dict[str, Any]]:
-    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json")
-    streams: list[dict[str, Any]] = json.loads(done.stdout)["streams"]
+    streams: list[dict[str, Any]] = judged(ledger, config)["streams"]
     return streams
 
 

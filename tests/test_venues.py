@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from pathlib import Path
@@ -13,7 +12,7 @@ from collector.database.endpoint import Endpoint
 from collector.demo import feed_table
 from collector.exchanges import EXCHANGES
 from tests.conftest import query
-from tests.processes import Background, background, collector
+from tests.processes import Background, background, judged, wait_until
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
@@ -31,16 +30,16 @@ def configuration(folder: Path, endpoint: Endpoint, venue: str, exchange: Backgr
 
 
 def verified(ledger: Path, config: Path) -> dict[str, int]:
-    done = collector("verify", "--ledger", str(ledger), "--config", str(config), "--format", "json")
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-2000:]
-    totals: dict[str, int] = json.loads(done.stdout)["totals"]
+    answer = judged(ledger, config)
+    assert answer["verified"], answer
+    totals: dict[str, int] = answer["totals"]
     return totals
 
 
 @pytest.mark.parametrize("venue", sorted(EXCHANGES))
 def test_undisturbed_nothing_is_missing(tmp_path: Path, database: Endpoint, venue: str) -> None:
     ledger = tmp_path / "ledger.jsonl"
-    simulate = ["simulate", "--exchange", venue, "--port", "0", "--rate", "1000", "--messages", "5000"]
+    simulate = ["simulate", "--exchange", venue, "--port", "0", "--rate", "2000", "--messages", "5000"]
     with background(tmp_path / "simulate.log", *simulate, "--ledger", str(ledger)) as exchange:
         config = configuration(tmp_path, database, venue, exchange)
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
@@ -58,16 +57,25 @@ def test_undisturbed_nothing_is_missing(tmp_path: Path, database: Endpoint, venu
     assert totals["missing"] == 0 or "awaiting_sources" in causes
 
 
+def was_tormented(endpoint: Endpoint, venue: str) -> bool:
+    """Whether each market has been cut off twice and connected again, and something was refused."""
+    events = query(endpoint, "SELECT event, market, count() FROM feed_events GROUP BY event, market")
+    connected = {market: number for event, market, number in events if event == "connected"}
+    refused = any(event in ("rejected", "refused") for event, _, _ in events)
+    return refused and all(connected.get(market, 0) >= 3 for market in EXCHANGES[venue].markets)
+
+
 @pytest.mark.parametrize("venue", sorted(EXCHANGES))
 def test_what_a_tormented_venue_loses_is_declared(tmp_path: Path, database: Endpoint, venue: str) -> None:
     """Connections cut, sequence numbers left out, subscriptions refused."""
     ledger = tmp_path / "ledger.jsonl"
     simulate = ["simulate", "--exchange", venue, "--port", "0", "--rate", "1000", "--ledger", str(ledger)]
-    simulate += ["--disconnect-every", "4s", "--skip-every", "100", "--refuse-every", "7"]
+    simulate += ["--disconnect-every", "3s", "--skip-every", "100", "--refuse-every", "7"]
     with background(tmp_path / "simulate.log", *simulate) as exchange:
         config = configuration(tmp_path, database, venue, exchange)
         with background(tmp_path / "collector.log", "run", "--config", str(config)) as recording:
-            time.sleep(11)
+            wait_until(lambda: was_tormented(database, venue), what="two cuts and a refusal")
+            time.sleep(1)
             exchange.end()
             time.sleep(0.5)
             assert recording.end(signal.SIGTERM) == 0

@@ -17,11 +17,12 @@ from collector.database import managed
 from collector.database.endpoint import Endpoint
 from collector.database.migrate import migrate
 from collector.demo import free_port
-from collector.settings import QuestDBConfig, RetentionConfig
+from collector.settings import CHANNELS, QuestDBConfig, RetentionConfig
+from tests.anew import settle
 from tests.conftest import query
 from tests.faults.wire_proxy import WireProxy
 from tests.faulty_proxy import FaultyProxy
-from tests.processes import CLEAN_ENVIRONMENT, Background, background, collector, wait_until
+from tests.processes import CLEAN_ENVIRONMENT, Background, background, judged, known_streams, wait_until
 
 LONG = bool(os.environ.get("EVENKEEL_FAULTS_LONG"))
 """Set by `make faults`; `make test` runs the short form of every case."""
@@ -125,13 +126,21 @@ class Rig:
         )
         return self.collector
 
-    def settle(self, what: float = 2.0) -> None:
-        time.sleep(what)
+    def go_on(self, messages: int = 1000) -> None:
+        """Until the collector has taken in so many messages more."""
+        before = self.messages()
+        wait_until(lambda: self.messages() >= before + messages, 120, "more messages")
 
     def wait_recording(self, messages: int = 500) -> None:
-        """Until the collector that was started last has taken in so many messages, and written its state."""
-        wait_until(lambda: self.health().get("messages", 0) > messages, 120, "the first messages")
-        time.sleep(1)
+        """Until the collector that was started last has taken in so many messages, and its state names all streams."""
+        wait_until(lambda: self.messages() > messages, 120, "the first messages")
+        since = time.time_ns() // 1000
+        streams = len(SYMBOLS) * len(CHANNELS)
+        wait_until(lambda: known_streams(self.journal, since) == streams, 120, "the state of all streams")
+
+    def messages(self) -> int:
+        """What the collector has taken in since its start; 0 while it doesn't answer."""
+        return int(self.health().get("messages", 0))
 
     def health(self) -> dict[str, Any]:
         try:
@@ -153,16 +162,16 @@ class Rig:
     def stop(self) -> None:
         """The exchange ends, so that nothing more is sent; then the collector, which must end well."""
         self.exchange.end()
-        time.sleep(1)
+        # The end of a connection comes after all that was sent over it.
+        wait_until(
+            lambda: "not connected" in str(self.health().get("reasons")), what="the end of the connection"
+        )
         assert self.collector.end(signal.SIGTERM) == 0, self.log.read_text()[-3000:]
 
     def verify(self) -> dict[str, int]:
         """What was sent against what is stored. Nothing may be missing undeclared."""
-        done = collector(
-            "verify", "--ledger", str(self.ledger), "--config", str(self.config), "--format", "json"
-        )
-        assert done.stdout, done.stderr[-2000:]
-        answer = json.loads(done.stdout)
+        settle(self.endpoint)
+        answer = judged(self.ledger, self.config)
         totals: dict[str, int] = answer["totals"]
         bad = {name: totals[name] for name in ("undeclared", "duplicated", "wrong") if totals[name]}
         assert not bad, (bad, [one for one in answer["streams"] if one["undeclared"]][:3])

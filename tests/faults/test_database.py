@@ -21,7 +21,7 @@ from tests.processes import wait_until
 def finish(rig: Rig) -> None:
     """Heal, wait, compare: nothing may be missing at all."""
     rig.caught_up()
-    rig.settle(2)
+    rig.go_on(3000)
     rig.stop()
     totals = rig.verify()
     assert totals["missing"] == 0
@@ -60,7 +60,8 @@ def test_server_down_for_longer_than_every_retry_limit(rig: Rig, database: Endpo
     rig.simulate()
     rig.configure()
     rig.record()
-    time.sleep(seconds(14, 150))
+    wait_until(lambda: '"event": "alert"' in rig.log.read_text(), what="the alert")
+    time.sleep(seconds(0, 140))
     proxy.fault = lambda number: None
     wait_until(lambda: "alert resolved" in rig.log.read_text(), what="the end of the alert")
     finish(rig)
@@ -85,11 +86,11 @@ def test_errors_and_resets_from_a_proxy(rig: Rig, database: Endpoint) -> None:
     """Nothing is lost or doubled by 503, 429, 408, 502, resets before the server and answers lost after it."""
     faults: list[Fault] = [503, None, 429, "reset", None, "lost-answer", 502, None, 408]
     proxy = rig.behind_proxy(database)
-    proxy.fault = lambda number: faults[number % len(faults)] if number < 60 else None
+    proxy.fault = lambda number: faults[number % len(faults)] if number < 36 else None
     rig.simulate()
     rig.configure()
     rig.record()
-    wait_until(lambda: proxy.requests > 30, 120, "the faults")
+    wait_until(lambda: proxy.requests > 36, 120, "the end of the faults")
     finish(rig)
 
 

@@ -50,7 +50,7 @@ def test_disk_of_the_journal_is_full(rig: Rig, database: Endpoint, tmp_path: Pat
     time.sleep(seconds(2, 20))
     proxy.fault = lambda number: None
     wait_until(lambda: resolved(rig.log.read_text(), "journal_quota"), what="the end of the shedding")
-    rig.settle(3)
+    rig.go_on(4000)
     rig.stop()
     totals = rig.verify()
     assert totals["missing"] > 0
@@ -93,7 +93,7 @@ def test_bit_flip(rig: Rig, database: Endpoint) -> None:
     assert rig.http is not None
     rig.http.fault = lambda number: None
     rig.caught_up()
-    rig.settle(2)
+    rig.go_on()
     rig.stop()
     totals = rig.verify()
     assert totals["missing"] > 0
@@ -112,6 +112,6 @@ def test_two_collectors_on_one_journal(rig: Rig, database: Endpoint) -> None:
     assert second.process.wait(120) == 1
     assert "in use by another collector" in rig.log.read_text()
     rig.collector = first
-    rig.settle(1)
+    rig.go_on()
     rig.stop()
     assert rig.verify()["missing"] == 0
