@@ -18,6 +18,8 @@ from analyzer.logs import masked
 
 WANTED = {"/health": ("live", "ready"), "/health/live": ("live",), "/health/ready": ("ready",)}
 """Path → what must be true for 200; else it is 503. The body is the same."""
+LOOK_SECONDS = 0.1
+"""Between looks whether it is to be closed: a stop takes no longer."""
 
 
 class Figure(msgspec.Struct, frozen=True):
@@ -83,7 +85,9 @@ class HealthServer:
             ) from error
         self._server.daemon_threads = True
         self.port: int = self._server.server_address[1]
-        threading.Thread(target=self._server.serve_forever, name="health", daemon=True).start()
+        threading.Thread(
+            target=self._server.serve_forever, args=(LOOK_SECONDS,), name="health", daemon=True
+        ).start()
 
     def close(self) -> None:
         self._server.shutdown()

@@ -32,7 +32,8 @@ LONGEST_PATH = 107
 MOST_REQUEST = 4096
 PATIENCE = 10.0
 """Seconds that a client may take."""
-LOOK_SECONDS = 1.0
+LOOK_SECONDS = 0.1
+"""Between looks whether it is to be closed: a stop takes no longer."""
 MOST_TRACE_SECONDS = 3600.0
 MOST_TRACING_BYTES = 256 << 20
 """Tracing that takes more memory than this ends by itself."""
