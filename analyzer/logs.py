@@ -32,14 +32,19 @@ MASK = "***"
 LEVELS = {"critical": 2, "error": 3, "warning": 4, "info": 6, "debug": 7}
 """Of syslog, as systemd's journal reads them at the beginning of a line."""
 PASSWORD = re.compile(r"(?<=:)[^/@:]+(?=@)|(?<=password=)\S+")
-_secrets: set[str] = set()
+WORD = 8
+"""Characters: a shorter secret of letters and digits alone is masked where it stands by itself. QuestDB's first password is
+"quest", and half of its log begins so."""
+_secrets: dict[str, re.Pattern[str]] = {}
 
 
 def hide(*secrets: str) -> None:
     """Never write these from now on."""
     for secret in secrets:
         if len(secret) >= SHORTEST_SECRET:
-            _secrets.update((secret, quote(secret, safe=""), json.dumps(secret)[1:-1]))
+            for written in (secret, quote(secret, safe=""), json.dumps(secret)[1:-1]):
+                alone = r"(?<!\w){}(?!\w)" if len(written) < WORD and written.isalnum() else "{}"
+                _secrets[written] = re.compile(alone.format(re.escape(written)))
 
 
 def hide_passwords(questdb: object) -> None:
@@ -55,8 +60,8 @@ def hide_passwords(questdb: object) -> None:
 
 def masked(text: str) -> str:
     """Without the secrets that `hide` was told."""
-    for secret in _secrets:
-        text = text.replace(secret, MASK)
+    for secret in _secrets.values():
+        text = secret.sub(MASK, text)
     return text
 
 

@@ -92,6 +92,16 @@ logging.getLogger("library").warning("has %s", secret)
     assert (third["event"], third["library"], third["level"]) == ("has ***", "library", "warning")
 
 
+def test_a_short_secret_is_masked_where_it_stands_alone() -> None:
+    body = """
+logs.hide("quest", "quest-1")
+log.warning("questdb_unavailable: user=admin password=quest", url="http://admin:quest@host", other="xquest-1x")
+"""
+    (line,) = lines(body)
+    assert line["event"] == "questdb_unavailable: user=admin password=***"
+    assert (line["url"], line["other"]) == ("http://admin:***@host", "x***x")
+
+
 def test_lines_for_systemd_tell_their_priority() -> None:
     body = """
 import os, sys
