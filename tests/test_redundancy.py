@@ -26,6 +26,9 @@ from tests.processes import background, judged, wait_until
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
 
+EARLY_S = 5
+"""A gap after a crash begins so long before the last row: the other collector must have recorded by then."""
+
 
 def configure(folder: Path, endpoint: Endpoint, venue: str, ready: dict[str, Any]) -> Path:
     """A machine's own configuration: what both record, and a journal of its own. Nothing is repaired over REST."""
@@ -74,11 +77,12 @@ def test_one_of_two_collectors_is_killed_and_nothing_is_missing_or_twice(
         with background(tmp_path / "other.log", *runs[1]) as steady:
             wait_until(lambda: (other / "journal" / "collector").exists(), timeout=120)
             wait_until(lambda: whole(name_of(other), 0), timeout=120, what="the first collector")
+            time.sleep(EARLY_S)
             began = datetime.now(UTC)
             with background(tmp_path / "one.log", *runs[0]) as victim:
                 wait_until(lambda: (one / "journal" / "collector").exists(), timeout=120)
                 wait_until(lambda: whole(name_of(one), 0), timeout=120, what="the second collector")
-                time.sleep(2)
+                time.sleep(1)
                 victim.end(signal.SIGKILL)
             time.sleep(2)
             again = time.time_ns() // 1000
