@@ -47,6 +47,7 @@ PARTS = (
     "dashboard",
     "window",
     "memory",
+    "linear",
 )
 GOALS = {
     "collector": {"messages_per_cpu_second": "≥ 160,000", "rss_mb_growth": "≤ 5", "rss_mb_peak": "< 100"},
@@ -65,7 +66,11 @@ GOALS = {
         "analyses_rss_mb": "< 512",
     },
 }
-TRADES = {"window": (10_000_000,), "memory": (1_000_000, 10_000_000, 50_000_000)}
+TRADES = {
+    "window": (10_000_000,),
+    "memory": (1_000_000, 10_000_000, 50_000_000),
+    "linear": (1_000_000, 10_000_000, 100_000_000),
+}
 COMPARED_MESSAGES = 400_000
 """The most that the comparison with cryptofeed sends: 15 s of its CPU a round."""
 
@@ -83,6 +88,8 @@ def measure(part: str, folder: Path, messages: int, trades: int) -> dict[str, An
         migrate(endpoint, RetentionConfig())
         if part == "window":
             return window_bench.speed(endpoint, trades)
+        if part == "linear":
+            return window_bench.linear(endpoint, trades)
         if part == "memory":
             return window_bench.memory(endpoint, trades)
         if part == "collector":
@@ -131,7 +138,7 @@ def python_loop_ms() -> float:
     "--trades",
     multiple=True,
     type=int,
-    help="for window [default: 10 million] and memory [1, 10 and 50 million]",
+    help="for window [default: 10 million], memory [1, 10 and 50 million] and linear [1, 10 and 100 million]",
 )
 @click.option("--out", type=click.Path(path_type=Path), default=Path("bench.json"), show_default=True)
 def main(only: tuple[str, ...], messages: int, trades: tuple[int, ...], out: Path) -> None:

@@ -68,6 +68,20 @@ def memory(endpoint: Endpoint, rows: int) -> dict[str, Any]:
     return figures
 
 
+def linear(endpoint: Endpoint, rows: int) -> dict[str, Any]:
+    """bars and flow over a day of `rows` trades, and every trade through a stream: what a row costs."""
+    start = END - timedelta(days=1)
+    figures: dict[str, Any] = {"rows": fill(endpoint, rows, start)}
+    with tempfile.TemporaryDirectory() as folder:
+        config = settings(Path(folder), endpoint)
+        for name in ("pass", "stream"):
+            ran = side(name, config, start)
+            tell(name, rows, ran.seconds, ran.rss_mb)
+            figures |= {f"{name}_rss_mb": ran.rss_mb, f"{name}_s": round(ran.seconds, 2)}
+            figures[f"{name}_us_per_row"] = round(ran.seconds / rows * 1e6, 3)
+    return figures
+
+
 def speed(endpoint: Endpoint, rows: int) -> dict[str, Any]:
     """bars and flow over an hour of `rows` trades, by turns: ours, QuestDB's own SQL, psycopg to pandas in two ways; ours
     over a tenth of it as well."""
