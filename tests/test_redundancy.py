@@ -18,6 +18,7 @@ from collector.database.migrate import migrate
 from collector.declared import declared
 from collector.demo import feed_table
 from collector.encode import RowEncoder
+from collector.gaps import QUIET_MARGIN_US
 from collector.rows import Gap
 from collector.settings import RetentionConfig
 from collector.sink import QuestDBSink
@@ -25,9 +26,6 @@ from tests.conftest import query, wait_rows
 from tests.processes import background, judged, wait_until
 
 SYMBOLS = ["BTCUSDT", "ETHUSDT"]
-
-EARLY_S = 5
-"""A gap after a crash begins so long before the last row: the other collector must have recorded by then."""
 
 
 def configure(folder: Path, endpoint: Endpoint, venue: str, ready: dict[str, Any]) -> Path:
@@ -77,7 +75,7 @@ def test_one_of_two_collectors_is_killed_and_nothing_is_missing_or_twice(
         with background(tmp_path / "other.log", *runs[1]) as steady:
             wait_until(lambda: (other / "journal" / "collector").exists(), timeout=120)
             wait_until(lambda: whole(name_of(other), 0), timeout=120, what="the first collector")
-            time.sleep(EARLY_S)
+            time.sleep(QUIET_MARGIN_US / 1e6)  # a crash gap begins so early: by then this one must record
             began = datetime.now(UTC)
             with background(tmp_path / "one.log", *runs[0]) as victim:
                 wait_until(lambda: (one / "journal" / "collector").exists(), timeout=120)

@@ -14,7 +14,7 @@ import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, Name, joined, listed, quotes, spelled
+from analyzer.passes.grid import NAMES_SQL, Name, finite, joined, listed, quotes, spelled
 from analyzer.passes.groups import Instrument
 from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
@@ -34,7 +34,7 @@ def compute(tables: Tables, window: Window) -> list[Value]:
     values = []
     for members in groups.values():
         names = [grid.names[n] for n in members]
-        mids = [_known(grid.mid(n)) for n in members]
+        mids = [finite(grid.mid(n)) for n in members]
         numbers = _movers(mids)
         moves = grid.returns(members, STEP_S)
         found = correlations(moves)
@@ -65,14 +65,10 @@ def bitcoin(names: list[Instrument], meant: list[Name], seconds: Sequence[int]) 
     return min(coins, key=lambda n: (-seconds[n], names[n])) if coins else None
 
 
-def _known(series: Any) -> Any:
-    return series[np.isfinite(series)]
-
-
 def _movers(mids: Sequence[Any]) -> list[dict[str, float]]:
     """From the first to the last quoted second; the rank is 1 for the largest rise, ties share the better one."""
     moves = np.array([np.log(mid[-1] / mid[0]) * 1e4 if len(mid) > 1 else np.nan for mid in mids])
-    known = _known(moves)
+    known = finite(moves)
     return [
         {
             "move_bps": float(move),

@@ -111,3 +111,8 @@ def spelled(one: Instrument) -> Name:
     letters = re.sub(r"[^A-Z0-9]", "", symbol.upper())
     base = "BTC" if letters.startswith(("BTC", "XBT")) else letters
     return Name(f"{letters}-{market}", base, letters, market == "spot")
+
+
+def finite(series: Any) -> Any:
+    """Without what is unknown."""
+    return series[np.isfinite(series)]

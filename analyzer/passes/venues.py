@@ -8,13 +8,11 @@ Basis: (future − spot) / spot of mids, spot of the same base and quote: that o
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 from analyzer.passes.base import Analysis, Metric, Tables, Value
 from analyzer.passes.evidence import detail
-from analyzer.passes.grid import NAMES_SQL, Grid, Name, joined, listed, quotes, spelled
+from analyzer.passes.grid import NAMES_SQL, Grid, Name, finite, joined, listed, quotes, spelled
 from analyzer.passes.touch import TOUCH_SQL
 from analyzer.windows import Window
 
@@ -48,7 +46,7 @@ def _apart(grid: Grid, market: str, name: str, members: list[int]) -> list[Value
     edge = (np.nanmax(bid, axis=1) - np.nanmin(ask, axis=1)) / centre * 1e4
     rows: list[dict[str, object]] = [
         {"venue": " ".join(grid.names[n]), "mean_off_bps": float(np.mean(off)), "seconds": len(off)}
-        for n, off in ((n, _known((mid[:, k] / centre - 1) * 1e4)) for k, n in enumerate(members))
+        for n, off in ((n, finite((mid[:, k] / centre - 1) * 1e4)) for k, n in enumerate(members))
         if len(off)
     ]
     numbers = {
@@ -76,10 +74,6 @@ def _basis(grid: Grid, meant: list[Name], n: int, name: Name) -> list[Value]:
     numbers = {"basis_bps": basis[-1], "basis_mean_bps": np.mean(basis)}
     values = [Value(*grid.names[n], metric, float(value), against) for metric, value in numbers.items()]
     return [*values, Value(*grid.names[n], "basis_std_bps", float(np.std(basis)))]
-
-
-def _known(series: Any) -> Any:
-    return series[np.isfinite(series)]
 
 
 VENUES = Analysis(

@@ -160,7 +160,7 @@ def main(only: tuple[str, ...], messages: int, trades: tuple[int, ...], out: Pat
                 figures = measure(part, folder, messages, size)
             except LeftOutError as error:
                 figures = {"left_out": str(error)}
-            results[f"{part} {size}" if size else part] = figures
+            results[part if len(sizes(part, trades)) == 1 else f"{part} {size}"] = figures
             # What else the machine did shows in the load before; the part itself is in the load after.
             figures["load_before_after"] = f"{before:.2f} / {os.getloadavg()[0]:.2f}"
             figures["python_loop_ms"] = round(loop, 1)
